@@ -1,0 +1,59 @@
+//! Which instruction set the kernels use: chosen once at run time, never by the build.
+//! The choice never changes a bit of any result (see `lanes`), only the time.
+//! Errors: none; a set that the processor lacks cannot be chosen.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+/// An instruction set for which the kernels have an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Portable code; `f32::mul_add` one lane at a time.
+    Scalar,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F.
+    Avx512,
+}
+
+thread_local! {
+    static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+impl Isa {
+    /// Every set that this processor has, slowest first.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let mut sets = vec![Self::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 {
+                sets.push(Self::Avx2);
+            }
+            if avx2 && is_x86_feature_detected!("avx512f") {
+                sets.push(Self::Avx512);
+            }
+        }
+        sets
+    }
+
+    /// The set in use on this thread: the fastest, unless [`with_isa`] chose another.
+    #[must_use]
+    pub fn current() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        CHOSEN.get().unwrap_or_else(|| *BEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Scalar)))
+    }
+}
+
+/// Runs `work` with every operation that this thread starts on the set `isa`; `None` if the processor lacks it.
+/// An auditor's way to repeat a result on plain scalar code.
+pub fn with_isa<T>(isa: Isa, work: impl FnOnce() -> T) -> Option<T> {
+    if !Isa::available().contains(&isa) {
+        return None;
+    }
+    let before = CHOSEN.replace(Some(isa));
+    let result = work();
+    CHOSEN.set(before);
+    Some(result)
+}
