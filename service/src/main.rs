@@ -1,1 +1,41 @@
-fn main() {}
+//! The program `vidimus`: a second read of a medical image, with an explanation and a receipt that anyone can check.
+//!
+//! `main` reads the command line, starts telemetry and hands over to `commands`. Standard output belongs to results (with `--json` one
+//! object a line, nothing else); progress and messages go to standard error.
+//! Exit codes: 0; 1 faults found; 2 usage.
+
+mod commands;
+mod fhir;
+mod gate;
+mod output;
+mod page;
+mod pipeline;
+mod replay;
+mod shipped;
+mod site;
+mod telemetry;
+mod training;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = commands::Arguments::parse();
+    let telemetry = match telemetry::start() {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("vidimus: telemetry: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = match commands::run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("vidimus: {error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    drop(telemetry);
+    code
+}

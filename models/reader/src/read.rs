@@ -1,0 +1,187 @@
+//! The reading itself: an admitted model, an accepted study and the receipt of the durable intent become a [`Reading`].
+//!
+//! Arithmetic: profile of the package; softmax and its kin in f64 from the pinned `libm`, so that they do not depend on the machine's.
+//! A study of several films is one reading: its finding is that of the film with the highest probability.
+//! Errors: [`ReadError`]; nothing is returned that is not whole and finite.
+
+use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
+
+use crate::{
+    explain::Saliency,
+    guard::{Accepted, AcceptedImage},
+    model::{ReleasedModel, Scores},
+    reading::{Digests, Finding, NotAProbability, Note, OperatingPoint, Reading, Uncertainty},
+};
+
+/// Within this distance of the threshold a reading says that it is near it.
+const MARGIN_NOTED: f64 = 0.15;
+/// A change under mirroring above this is noted.
+const SPREAD_NOTED: f64 = 0.2;
+/// More of the explanation's weight than this on the border is noted.
+const BORDER_NOTED: f64 = 0.3;
+
+/// A reading failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The receipt is of another entry than the intent of this model.
+    #[error("read intent: {0}")]
+    Intent(&'static str),
+    /// The network could not run.
+    #[error("inference")]
+    Inference(#[from] candle_core::Error),
+    /// The network's answer is not a probability.
+    #[error("inference: the network's answer is not finite")]
+    Answer(#[from] NotAProbability),
+}
+
+/// The receipt of a durable `read_intent` for one model: the right to infer.
+pub struct IntentReceipt(Receipt);
+
+impl IntentReceipt {
+    /// Takes the receipt if its entry is an intent to read with `model`.
+    pub fn new(receipt: Receipt, model: &ReleasedModel) -> Result<Self, ReadError> {
+        let entry = Entry::parse(&receipt.entry).map_err(|_| ReadError::Intent("the receipt holds no valid entry"))?;
+        match &entry.body {
+            Body::ReadIntent(intent) if intent.model == Sha256(model.candidate().bundle().root()) => Ok(Self(receipt)),
+            Body::ReadIntent(_) => Err(ReadError::Intent("it names another model")),
+            _ => Err(ReadError::Intent("the receipt is of an entry of another kind")),
+        }
+    }
+
+    /// The receipt.
+    pub const fn receipt(&self) -> &Receipt {
+        &self.0
+    }
+}
+
+/// One film's scores, upright and mirrored, and its explanation.
+struct ImageReading {
+    scores: Scores,
+    mirrored: Scores,
+    saliency: Saliency,
+}
+
+/// Reads an accepted study.
+pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt) -> Result<Reading, ReadError> {
+    let images = accepted.images().iter().map(|image| read_image(model, image)).collect::<Result<Vec<_>, _>>()?;
+    let first = |image: &ImageReading| image.scores.findings.first().map_or(0.0, |probability| probability.get());
+    let mut chosen = 0;
+    for (place, image) in images.iter().enumerate() {
+        if first(image) > first(&images[chosen]) {
+            chosen = place;
+        }
+    }
+    let image = &images[chosen];
+    let findings = findings(model, image);
+    let uncertainty = uncertainty(model, accepted, image, chosen, &findings);
+    let mut quality = accepted.images()[chosen].notes.clone();
+    quality.extend_from_slice(accepted.set_aside());
+    let mut tensors = Vec::new();
+    for accepted in accepted.images() {
+        tensors.extend(accepted.input.flatten_all()?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes));
+    }
+    let mut outputs = Vec::new();
+    for image in &images {
+        outputs.extend(image.scores.logits.iter().flat_map(|logit| logit.to_le_bytes()));
+        outputs.extend(image.scores.findings.iter().flat_map(|probability| probability.get().to_le_bytes()));
+    }
+    let digests = Digests {
+        input: accepted.input_digest(),
+        preprocessing: Digest::of(&tensors),
+        output: Digest::of(&outputs),
+        saliency: image.saliency.digest(),
+    };
+    Ok(Reading {
+        model: model.facts(),
+        findings,
+        measurements: Vec::new(),
+        quality,
+        uncertainty,
+        digests,
+        saliency: image.saliency.clone(),
+        image: chosen,
+    })
+}
+
+fn read_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageReading, ReadError> {
+    let candidate = model.candidate();
+    let (scores, forward) = candidate.score(&image.input)?;
+    let saliency = candidate.explain(&forward, &scores, image)?;
+    // Candle's flip copies; the mirrored film is a second, independent look at the same evidence.
+    let (mirrored, _) = candidate.score(&image.input.flip(&[3])?.contiguous()?)?;
+    Ok(ImageReading { scores, mirrored, saliency })
+}
+
+fn findings(model: &ReleasedModel, image: &ImageReading) -> Vec<Finding> {
+    let package = model.candidate().bundle().package();
+    let regions = image.saliency.regions();
+    package
+        .findings
+        .iter()
+        .zip(model.figures())
+        .zip(&image.scores.findings)
+        .map(|((spec, figures), &probability)| Finding {
+            id: spec.id.clone(),
+            code: spec.code.clone(),
+            body_site: spec.body_site.clone(),
+            probability,
+            operating_point: OperatingPoint {
+                name: spec.operating_point.name.clone(),
+                threshold: spec.operating_point.threshold,
+                sensitivity: figures.sensitivity,
+                specificity: figures.specificity,
+                ci95: figures.ci95,
+                set: figures.set.clone(),
+            },
+            decision: if probability.get() >= spec.operating_point.threshold { "present" } else { "absent" },
+            regions: regions.clone(),
+        })
+        .collect()
+}
+
+fn uncertainty(
+    model: &ReleasedModel,
+    accepted: &Accepted,
+    image: &ImageReading,
+    chosen: usize,
+    findings: &[Finding],
+) -> Uncertainty {
+    let distance = accepted.images()[chosen].distance;
+    let spread = findings
+        .iter()
+        .zip(&image.mirrored.findings)
+        .map(|(finding, mirrored)| (finding.probability.get() - mirrored.get()).abs())
+        .fold(0.0, f64::max);
+    let margin = findings
+        .iter()
+        .map(|finding| (finding.probability.get() - finding.operating_point.threshold).abs())
+        .fold(f64::INFINITY, f64::min);
+    let border = image.saliency.border_share();
+    let mut notes = Vec::new();
+    let mut note = |code: &str, text: String| notes.push(Note { code: code.into(), text });
+    if margin < MARGIN_NOTED {
+        note("near-threshold", format!("the probability lies within {MARGIN_NOTED} of the threshold: treat it as undecided"));
+    }
+    if spread > SPREAD_NOTED {
+        note("unstable-under-mirroring", format!("mirrored left to right the film gets a probability that differs by {spread:.2}"));
+    }
+    if border > BORDER_NOTED {
+        note("evidence-on-border", format!("{:.0} % of the explanation's weight lies on the border, where no lung is", border * 100.0));
+    }
+    if accepted.images().len() > 1 {
+        note("several-films", format!("the study has {} films that were read; the highest probability is shown", accepted.images().len()));
+    }
+    for limit in &model.candidate().bundle().package().intended_use.limits {
+        note("limit", limit.clone());
+    }
+    Uncertainty {
+        ood_score: distance.score,
+        ood_limit: distance.limit,
+        mirrored_probability: image.mirrored.findings.clone(),
+        mirrored_spread: spread,
+        margin,
+        saliency_border_share: border,
+        notes,
+    }
+}

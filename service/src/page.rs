@@ -1,0 +1,85 @@
+//! The page of text that a clinician reads: finding, probability, operating point with its figures, what is not sure, where the rest lies.
+//! Widths: 100 columns. No patient data: the study is named by its files and its entry in the log.
+
+use std::fmt::Write as _;
+
+use crate::{fhir, pipeline::{Status, StudyReading}};
+
+/// Wrapped text starts here.
+const INDENT: usize = 15;
+const WIDTH: usize = 100;
+
+/// One reading as a page.
+pub(crate) fn page(study: &StudyReading) -> String {
+    let mut page = String::new();
+    let _ = writeln!(page, "{}", "─".repeat(WIDTH));
+    line(&mut page, "Film", &study.title);
+    match (&study.status, &study.reading) {
+        (Status::Evaluated, Some(reading)) => {
+            for finding in &reading.findings {
+                let decision = if finding.decision == "present" { "PRESENT" } else { "absent" };
+                line(
+                    &mut page,
+                    "Finding",
+                    &format!(
+                        "{} {decision}, probability {:.2} (threshold {:.2}, operating point {})",
+                        finding.code.display,
+                        finding.probability.get(),
+                        finding.operating_point.threshold,
+                        finding.operating_point.name
+                    ),
+                );
+                line(&mut page, "That point", &fhir::figures(finding));
+            }
+            let uncertainty = &reading.uncertainty;
+            line(
+                &mut page,
+                "Sureness",
+                &format!(
+                    "{:.2} from the threshold; mirrored film differs by {:.2}; distance from training films {:.2} of at most {:.2}",
+                    uncertainty.margin, uncertainty.mirrored_spread, uncertainty.ood_score, uncertainty.ood_limit
+                ),
+            );
+            for note in uncertainty.notes.iter().filter(|note| note.code != "limit").chain(&reading.quality) {
+                line(&mut page, "Mind", &note.text);
+            }
+            line(
+                &mut page,
+                "Model",
+                &format!("{} {} ({}), {} only", reading.model.id, reading.model.version, reading.model.precision, reading.model.mode),
+            );
+        }
+        _ => {
+            let word = if study.status == Status::Failed { "FAILED" } else { "NOT EVALUATED" };
+            let (code, text) = study.reason.as_ref().map_or(("", ""), |reason| (reason.code.as_str(), reason.text.as_str()));
+            line(&mut page, word, &format!("{text} [{code}]"));
+        }
+    }
+    if let Some(overlay) = &study.files.overlay_png {
+        line(&mut page, "Explanation", &overlay.display().to_string());
+    }
+    if let Some(receipt) = &study.files.receipt {
+        line(&mut page, "Receipt", &receipt.display().to_string());
+    }
+    page.trim_end().to_owned()
+}
+
+/// A label and its text, wrapped.
+fn line(page: &mut String, label: &str, text: &str) {
+    let mut column = INDENT;
+    let _ = write!(page, "{label:<INDENT$}");
+    for (place, word) in text.split(' ').enumerate() {
+        if place > 0 {
+            if column + 1 + word.chars().count() > WIDTH {
+                let _ = write!(page, "\n{:INDENT$}", "");
+                column = INDENT;
+            } else {
+                page.push(' ');
+                column += 1;
+            }
+        }
+        page.push_str(word);
+        column += word.chars().count();
+    }
+    page.push('\n');
+}

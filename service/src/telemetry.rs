@@ -1,0 +1,54 @@
+//! Structured messages on standard error, and OpenTelemetry spans over OTLP when an end point is configured; silent otherwise.
+//!
+//! Spans are named by the step of a read (`decode`, `guard`, `intent`, `infer`, `outcome`, `write`) and carry counts, codes and package
+//! roots. No UID, name, path or pixel of a patient is ever given to a span or a message; `tests/` greps for canaries.
+//! Configuration: `VIDIMUS_LOG` (a filter, default `warn`), `VIDIMUS_LOG_FORMAT=json`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
+
+use std::{env, io};
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// Where spans go; flushed when dropped.
+pub(crate) struct Telemetry(Option<SdkTracerProvider>);
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0 {
+            // A collector that is down must not change the exit code of a reading.
+            if let Err(error) = provider.shutdown() {
+                eprintln!("telemetry: spans were not delivered: {error}");
+            }
+        }
+    }
+}
+
+/// Starts telemetry for this process.
+pub(crate) fn start() -> anyhow::Result<Telemetry> {
+    let filter = || EnvFilter::try_from_env("VIDIMUS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(true);
+    let lines = if env::var("VIDIMUS_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        lines.json().with_filter(filter()).boxed()
+    } else {
+        lines.with_ansi(false).without_time().with_filter(filter()).boxed()
+    };
+    let endpoint = env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
+    let provider = endpoint.map(|endpoint| exporter(&endpoint)).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        let ours = EnvFilter::new("off,vidimus=info");
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("vidimus")).with_location(false).with_threads(false).with_filter(ours)
+    });
+    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    Ok(Telemetry(provider))
+}
+
+fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()?;
+    let resource = Resource::builder().with_service_name("vidimus").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}

@@ -1,0 +1,3 @@
+//! The system from outside, in one binary.
+
+mod tidy;
