@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 digest of 32 bytes.
 #[derive(Clone, Copy, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "equality is the same, only in constant time")]
 pub struct Digest([u8; 32]);
 
 /// The text is not 64 lower-case hexadecimal characters.

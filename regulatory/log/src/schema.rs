@@ -78,6 +78,22 @@ pub const RELATIONS: &[&str] = &[
     "replaces",
 ];
 
+/// Whether an entry of `kind` can stand in the relation `rel`; an unknown kind (empty: of a later version) may.
+pub fn related(rel: &str, kind: &str) -> bool {
+    match rel {
+        _ if kind.is_empty() => true,
+        "intent" => kind == "read_intent",
+        "outcome" => kind == "read_outcome",
+        "model" => kind == "model_registered",
+        "dataset" => kind == "dataset_locked",
+        "opened" => kind == "dataset_opened",
+        "protocol" => kind == "protocol_registered",
+        "evaluation" => kind == "evaluation",
+        "decision" => kind == "release_decision",
+        _ => true,
+    }
+}
+
 /// An entry that breaks the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]

@@ -1,1 +1,27 @@
-//! (to be written)
+//! The store of one site: audit log, vault and registry on SQLite through Diesel, and the files around them.
+//! A receipt is handed out only after its entry, the tree and the signed checkpoint are durable in one transaction;
+//! patient data lies only in the vault, sealed under a key for each patient; the registry holds keyed hashes.
+//! One process writes a site ([`Site::open`]), any number may read it ([`Site::open_read`]).
+//! Errors: [`SiteError`], [`VaultError`] and `vidimus_log::RecordError`; each says what to do.
+//! Source: AUDIT_LOG sections 4, 6, 7 and 8.
+
+mod anchor;
+mod audit;
+mod check;
+mod database;
+mod error;
+mod files;
+mod keys;
+mod log;
+mod nodes;
+mod registry;
+mod rules;
+mod seal;
+mod site;
+mod tables;
+mod vault;
+
+pub use error::{SiteError, VaultError};
+pub use registry::{InstanceRow, ModelRow, ReadingRow, Row};
+pub use site::{BootFacts, Site, SiteFacts};
+pub use vault::{ObjectId, Opening, Subject, Vault};

@@ -1,6 +1,6 @@
 //! Verification of a whole log, entry by entry, from nothing but its published files and its key.
-//! First the signature of the checkpoint, then every bundle against the tiles and every tile against the one below, then
-//! the root; a breach of canonical form, schema or of a rule between entries is reported only under a valid root.
+//! First the signature of the checkpoint, then every bundle against the tiles and every tile against the one below,
+//! then the root; a breach of canonical form, schema or of a rule between entries is reported under a valid root only.
 //! Errors: [`VerifyError`], each with its [`Reason`]. Source: AUDIT_LOG sections 5 and 11.
 
 mod rules;

@@ -9,7 +9,7 @@ use crate::{
     Digest, EntryId,
     canonical::Node,
     limits::CLOCK_STEP_MS_MAX,
-    schema::{Header, SchemaError},
+    schema::{Header, SchemaError, related},
 };
 
 struct Seen {
@@ -144,21 +144,5 @@ impl Rules {
             return Err(SchemaError::new("body.signoffs", "a release needs sign-offs of two different people"));
         }
         Ok(())
-    }
-}
-
-/// Whether an entry of `kind` can stand in the relation `rel`; an unknown kind (of a later version) may.
-fn related(rel: &str, kind: &str) -> bool {
-    match rel {
-        _ if kind.is_empty() => true,
-        "intent" => kind == "read_intent",
-        "outcome" => kind == "read_outcome",
-        "model" => kind == "model_registered",
-        "dataset" => kind == "dataset_locked",
-        "opened" => kind == "dataset_opened",
-        "protocol" => kind == "protocol_registered",
-        "evaluation" => kind == "evaluation",
-        "decision" => kind == "release_decision",
-        _ => true,
     }
 }

@@ -1,0 +1,87 @@
+//! Files of a site: folders 0700, files 0600, written whole (temporary name, fsync, rename, fsync of the folder).
+//! Errors: [`SiteError`] with path and action.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    path::Path,
+};
+
+use crate::SiteError;
+
+/// Fresh random bytes.
+pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Makes a folder that only its owner may enter.
+pub(crate) fn make_folder(path: &Path) -> Result<(), SiteError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(SiteError::io("make the folder", path))
+}
+
+/// Options for a new file that only its owner may read.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Writes a file whole or not at all; on success it is durable.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let mut temporary = std::ffi::OsString::from(".new-");
+    temporary.push(name);
+    let temporary = folder.join(temporary);
+    let write = || {
+        let mut file = private().write(true).create(true).truncate(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_folder(folder)
+    };
+    write().inspect_err(|_| {
+        // The first error is the one to report; the left-over is overwritten by the next try.
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Refuses a path on which others hold any of the permission bits `mask`.
+pub(crate) fn refuse_others(path: &Path, mask: u32, what: &'static str) -> Result<(), SiteError> {
+    let found = fs::metadata(path).map_err(SiteError::io("read", path))?;
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::MetadataExt::mode(&found) & 0o777;
+        if mode & mask != 0 {
+            return Err(SiteError::Permissions { path: path.to_owned(), mode, what });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (found, mask, what);
+    Ok(())
+}
+
+/// Takes the site's lock for as long as the file lives.
+pub(crate) fn lock(dir: &Path) -> Result<File, SiteError> {
+    let path = dir.join("lock");
+    let open = private().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = open.map_err(SiteError::io("open the lock", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(SiteError::Locked { dir: dir.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(SiteError::io("lock", &path)(error)),
+    }
+}
