@@ -34,7 +34,8 @@ pub fn pointwise_conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: 
 }
 
 /// A convolution with TensorFlow's "same" padding.
-/// `x` is `[N, H, W, in]`, `weight` `[out, in, k, k]`, `bias` `[out]`; the result `[N, ⌈H/stride⌉, ⌈W/stride⌉, out]`.
+/// `x` is `[N, H, W, in]`, `weight` `[out, in, k, k]`, `bias` `[out]`; the result
+/// `[N, ⌈H/stride⌉, ⌈W/stride⌉, out]`.
 /// The chain of one element runs over kernel row, kernel column, input channel; the padding takes part as zeros.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor, stride: usize, activation: Activation) -> Result<Tensor> {
     let op = Conv { stride, activation, isa: Isa::current() };

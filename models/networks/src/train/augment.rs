@@ -141,3 +141,76 @@ fn erase(values: &mut [f32], side: usize, how: &Augmentation, random: &mut Rando
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::vary;
+    use crate::preparation::Preparation;
+    use crate::train::random::{Random, Use};
+    use crate::train::{Augmentation, Picture, Recipe};
+
+    fn picture(grey: impl Fn(usize, usize) -> u8) -> Picture {
+        let grey = (0..90 * 120).map(|at| grey(at / 120, at % 120)).collect();
+        Picture { file: "a".into(), class: 0, patient: "p".into(), rows: 90, columns: 120, grey }
+    }
+
+    fn settings() -> (Preparation, Augmentation) {
+        let recipe = Recipe::parse(include_str!("../../../recipes/cxr-pneumonia.toml")).unwrap();
+        (Preparation { side: 40, ..recipe.preparation }, recipe.augmentation)
+    }
+
+    /// Proves: REQ-NET-023
+    #[test]
+    fn a_picture_that_is_not_varied_is_what_reading_prepares() {
+        let (to, how) = settings();
+        let none = Augmentation {
+            area_min: 1.0,
+            aspect_log: 0.0,
+            turn_degrees: 0.0,
+            flip: 0.0,
+            gamma_log: 0.0,
+            contrast_log: 0.0,
+            brightness: 0.0,
+            sharpness: 0.0,
+            noise: 0.0,
+            erase: 0.0,
+            ..how
+        };
+        let ramp = picture(|row, column| (row + column) as u8);
+        let read = to.values(ramp.rows, ramp.columns, &ramp.display()).unwrap();
+        for number in 0..4 {
+            let varied = vary(&ramp, &to, &none, &mut Random::new(1, Use::Vary, number));
+            let worst = varied.iter().zip(&read).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 0.02, "{worst}");
+        }
+        let mirrored = vary(&ramp, &to, &Augmentation { flip: 1.0, ..none }, &mut Random::new(1, Use::Vary, 0));
+        let rows = mirrored.chunks(40).zip(read.chunks(40));
+        assert!(rows.into_iter().all(|(a, b)| a.iter().rev().zip(b).all(|(a, b)| (a - b).abs() < 0.02)));
+    }
+
+    /// Proves: REQ-NET-023
+    #[test]
+    fn a_varied_picture_depends_on_its_number_alone_stays_in_range_and_never_shows_the_frame() {
+        let (to, how) = settings();
+        // the frame is white, the inside a dark chequerboard; erased boxes and tones are switched off to see it
+        let framed = picture(|row, column| {
+            let inside = (8..82).contains(&row) && (10..110).contains(&column);
+            if inside { ((row + column) % 2 * 40) as u8 } else { 255 }
+        });
+        let dark =
+            Augmentation { gamma_log: 0.0, contrast_log: 0.0, brightness: 0.0, erase: 0.0, noise: 0.0, ..how.clone() };
+        let cut = Preparation { cut_per_side: 0.1, ..to.clone() };
+        let (low, high) = (to.scaled(0.0), to.scaled(1.0));
+        let mut different = std::collections::BTreeSet::new();
+        for number in 0..200 {
+            let draw =
+                |how: &Augmentation, to: &Preparation| vary(&framed, to, how, &mut Random::new(9, Use::Vary, number));
+            let varied = draw(&how, &to);
+            assert!(varied == draw(&how, &to) && varied.len() == 1600);
+            assert!(varied.iter().all(|v| (low..=high).contains(v)));
+            different.insert(varied.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+            assert!(draw(&dark, &cut).iter().all(|v| *v < to.scaled(0.5)), "the frame shows in {number}");
+        }
+        assert_eq!(different.len(), 200);
+    }
+}

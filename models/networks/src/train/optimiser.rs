@@ -125,3 +125,75 @@ impl AdamW {
         Ok(norm)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AdamW, rate_factor, rate_share};
+    use crate::train::Recipe;
+    use candle_core::{Device, Tensor};
+    use std::collections::BTreeMap;
+
+    fn recipe() -> Recipe {
+        Recipe::parse(include_str!("../../../recipes/cxr-pneumonia.toml")).unwrap()
+    }
+
+    /// Proves: REQ-NET-022
+    #[test]
+    fn steps_follow_the_textbook() {
+        let settings = recipe().optimiser;
+        let start = [0.5f32, -1.0, 2.0];
+        let tensors: BTreeMap<String, Tensor> = [("head.weight", start), ("head.bias", start)]
+            .map(|(name, values)| (name.to_owned(), Tensor::from_slice(&values, 3, &Device::Cpu).unwrap()))
+            .into();
+        let mut own = AdamW::new(&tensors, &settings, 0.9).unwrap();
+        let pull = Tensor::from_slice(&[3.0f32, -0.1, 0.2], 3, &Device::Cpu).unwrap();
+        let (mut w, mut m, mut v, mut mean) =
+            ([start.map(f64::from); 2], [[0.0; 3]; 2], [[0.0; 3]; 2], [start.map(f64::from); 2]);
+        for step in 1..=5 {
+            // the loss is a sum of w * w * pull, so its gradient is 2 w pull
+            let tracked = own.tracked(&tensors);
+            let loss = |name: &str| (tracked[name].sqr().unwrap() * &pull).unwrap().sum_all().unwrap();
+            let gradients = (loss("head.weight") + loss("head.bias")).unwrap().backward().unwrap();
+            let norm = own.step(&gradients, 0.01).unwrap();
+            let g = w.map(|w| [2.0 * w[0] * 3.0, 2.0 * w[1] * -0.1, 2.0 * w[2] * 0.2]);
+            let expected = g.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+            assert!((norm - expected).abs() < 1e-4 * expected);
+            let rate = 0.01 * settings.head_factor;
+            for part in 0..2 {
+                for i in 0..3 {
+                    let g = g[part][i] * (settings.clip / expected).min(1.0);
+                    m[part][i] = 0.9 * m[part][i] + 0.1 * g;
+                    v[part][i] = 0.999 * v[part][i] + 0.001 * g * g;
+                    let (mh, vh) = (m[part][i] / (1.0 - 0.9f64.powi(step)), v[part][i] / (1.0 - 0.999f64.powi(step)));
+                    let decay = if part == 0 { settings.decay } else { 0.0 };
+                    w[part][i] -= rate * decay * w[part][i] + rate * mh / (vh.sqrt() + settings.epsilon);
+                    mean[part][i] = 0.9 * mean[part][i] + 0.1 * w[part][i];
+                }
+            }
+        }
+        let (now, kept) = (own.tracked(&tensors), own.averaged(&tensors).unwrap());
+        for (part, name) in ["head.weight", "head.bias"].into_iter().enumerate() {
+            for (of, expected) in [(&now, &w), (&kept, &mean)] {
+                for (found, expected) in of[name].to_vec1::<f32>().unwrap().iter().zip(expected[part]) {
+                    assert!((f64::from(*found) - expected).abs() < 1e-5, "{name}: {found} {expected}");
+                }
+            }
+        }
+    }
+
+    /// Proves: REQ-NET-022
+    #[test]
+    fn rates_rise_then_fall_and_shrink_from_block_to_block() {
+        let recipe = recipe();
+        let shares: Vec<f64> = (0..recipe.schedule.steps).map(|step| rate_share(step, &recipe.schedule)).collect();
+        let top = recipe.schedule.steps / 10;
+        assert!((shares[top - 1] - 1.0).abs() < 1e-9 && shares[0] <= 0.01 && shares[shares.len() - 1] < 1e-9);
+        assert!(shares[..top].is_sorted() && shares[top..].iter().rev().is_sorted());
+        let factor = |name: &str| rate_factor(name, &recipe.optimiser);
+        assert_eq!(factor("blocks.10.expand.conv.weight"), Some(1.0));
+        assert!((factor("blocks.3.project.bn.bias").unwrap() - 0.75f64.powi(7)).abs() < 1e-12);
+        assert_eq!(factor("head.bias"), Some(5.0));
+        let frozen = ["stem.conv.weight", "blocks.2.expand.bn.weight", "blocks.9.expand.bn.running_var"];
+        assert!(frozen.iter().all(|name| factor(name).is_none()));
+    }
+}

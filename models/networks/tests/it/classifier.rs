@@ -74,7 +74,7 @@ fn the_activation_map_is_grad_cam_by_autograd() {
     let gradients = odds([1, 2], 0).sum_all().unwrap().backward().unwrap();
     let mut expected = vec![0.0; 9];
     for map in &maps {
-        // Grad-CAM: each channel weighted by its mean gradient; here times the map's size, so that its mean is the score
+        // each channel weighted by its mean gradient, times the map's size, so that the mean is the score
         let weights = gradients.get(map).unwrap().sum((1, 2)).unwrap();
         let weighted = flat(&map.broadcast_mul(&weights.reshape((1, 1, 1, ())).unwrap()).unwrap().sum(3).unwrap());
         expected.iter_mut().zip(weighted).for_each(|(sum, v)| *sum += v);
