@@ -64,7 +64,16 @@ impl Receipt {
 
     /// The file.
     pub fn to_tlog_proof(&self) -> String {
-        let mut text = format!("{HEADER}\nextra {}\nindex {}\n", strict64::encode(&self.entry), self.index);
+        self.print(&format!("extra {}\n", strict64::encode(&self.entry)))
+    }
+
+    /// The file without the entry, as other programs write it; the entry's bytes travel beside it.
+    pub fn to_detached_proof(&self) -> String {
+        self.print("")
+    }
+
+    fn print(&self, extra: &str) -> String {
+        let mut text = format!("{HEADER}\n{extra}index {}\n", self.index);
         for hash in &self.proof {
             text.push_str(&strict64::encode(hash.as_bytes()));
             text.push('\n');
@@ -76,6 +85,15 @@ impl Receipt {
 
     /// Reads a file with the entry inside. Nothing is verified yet but the form.
     pub fn parse_tlog_proof(text: &str) -> Result<Self, VerifyError> {
+        Self::parse(text, None)
+    }
+
+    /// Reads a file without the entry, whose bytes are given beside it.
+    pub fn parse_detached_proof(text: &str, entry: &[u8]) -> Result<Self, VerifyError> {
+        Self::parse(text, Some(entry))
+    }
+
+    fn parse(text: &str, detached: Option<&[u8]>) -> Result<Self, VerifyError> {
         let malformed = |what: &str| VerifyError::Unreadable { what: format!("receipt: {what}") };
         if text.len() > limits::RECEIPT_BYTES_MAX {
             return Err(malformed("longer than a receipt can be"));
@@ -85,7 +103,10 @@ impl Receipt {
         if lines.next() != Some(HEADER) {
             return Err(malformed("expected the line c2sp.org/tlog-proof@v1"));
         }
-        let entry = lines.next().and_then(|line| strict64::decode(line.strip_prefix("extra ")?));
+        let entry = match detached {
+            Some(entry) => Some(entry.to_vec()),
+            None => lines.next().and_then(|line| strict64::decode(line.strip_prefix("extra ")?)),
+        };
         let entry = entry.ok_or_else(|| malformed("expected the line extra <base64 of the entry>"))?;
         let index = lines.next().and_then(|line| line.strip_prefix("index ")?.parse::<u64>().ok());
         let index = index.ok_or_else(|| malformed("expected the line index <number>"))?;
@@ -105,7 +126,8 @@ impl Receipt {
             proof,
             checkpoint: checkpoint.to_owned(),
         };
-        if receipt.to_tlog_proof() != text {
+        let again = if detached.is_some() { receipt.to_detached_proof() } else { receipt.to_tlog_proof() };
+        if again != text {
             return Err(malformed("not in the one form that a receipt has"));
         }
         Ok(receipt)
@@ -125,7 +147,7 @@ impl Receipt {
         let header = crate::verify::read_entry(&self.entry, self.index)?;
         if header.entry_id != self.entry_id || header.log != checkpoint.origin {
             let rule = schema::SchemaError::new("log", "the entry is of another log or bears another id");
-            return Err(VerifyError::Schema { index: self.index, source: rule.into() });
+            return Err(VerifyError::Schema { index: Some(self.index), source: rule.into() });
         }
         Ok(VerifiedEntry {
             entry_id: header.entry_id,

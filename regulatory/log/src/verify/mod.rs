@@ -65,10 +65,10 @@ pub enum VerifyError {
     #[error("signature: {0}")]
     Signature(#[source] NoteError),
     /// An entry that the schema refuses, under a valid root.
-    #[error("schema: entry {index}: {source}")]
+    #[error("schema: entry{}: {source}", index.map_or_else(String::new, |index| format!(" {index}")))]
     Schema {
-        /// Its index.
-        index: u64,
+        /// Its index, where it was read at one.
+        index: Option<u64>,
         /// What it breaks.
         source: Box<EntryError>,
     },
@@ -144,11 +144,11 @@ pub struct LogFacts {
 /// Canonical form and schema of one entry.
 pub(crate) fn read_entry(bytes: &[u8], index: u64) -> Result<Header<'_>, VerifyError> {
     let node = canonical::check(bytes)
-        .map_err(|error| VerifyError::Schema { index, source: Box::new(EntryError::Canonical(error)) })?;
+        .map_err(|error| VerifyError::Schema { index: Some(index), source: Box::new(EntryError::Canonical(error)) })?;
     if node.member("v").is_some_and(|v| v.integer() != Some(1)) {
         return Err(VerifyError::Version { index });
     }
-    schema::read(node).map_err(|error| VerifyError::Schema { index, source: error.into() })
+    schema::read(node).map_err(|error| VerifyError::Schema { index: Some(index), source: error.into() })
 }
 
 /// Reads and verifies the checkpoint.

@@ -51,7 +51,8 @@ impl Rules {
 
     pub(super) fn entry(&mut self, index: u64, leaf: Digest, bytes: &[u8]) -> Result<(), VerifyError> {
         let header = read_entry(bytes, index)?;
-        self.judge(index, leaf, &header).map_err(|error| VerifyError::Schema { index, source: error.into() })?;
+        self.judge(index, leaf, &header)
+            .map_err(|error| VerifyError::Schema { index: Some(index), source: error.into() })?;
         *self.kinds.entry(header.kind.to_owned()).or_default() += 1;
         self.unknown.extend(header.unknown.into_iter().map(|field| (index, field)));
         Ok(())
