@@ -52,8 +52,15 @@ pub fn with_isa<T>(isa: Isa, work: impl FnOnce() -> T) -> Option<T> {
     if !Isa::available().contains(&isa) {
         return None;
     }
-    let before = CHOSEN.replace(Some(isa));
-    let result = work();
-    CHOSEN.set(before);
-    Some(result)
+    let _restore = Restore(CHOSEN.replace(Some(isa)));
+    Some(work())
+}
+
+/// Puts the thread's choice back, also when the work panics.
+struct Restore(Option<Isa>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        CHOSEN.set(self.0);
+    }
 }

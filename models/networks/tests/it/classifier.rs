@@ -39,6 +39,18 @@ fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
     }
 }
 
+/// Proves: REQ-NET-003
+#[test]
+fn a_scalar_auditor_gets_the_same_bits_as_every_instruction_set() {
+    let network = network();
+    let expected = network.forward(&input(1)).unwrap();
+    for isa in vidimus_engine::Isa::available() {
+        let found = vidimus_engine::with_isa(isa, || network.forward(&input(1)).unwrap()).unwrap();
+        assert_eq!(bits(&found.logits), bits(&expected.logits), "{isa:?}");
+        assert_eq!(bits(&found.stages.stage3), bits(&expected.stages.stage3), "{isa:?}");
+    }
+}
+
 /// Proves: REQ-NET-004
 #[test]
 fn the_activation_map_of_a_class_adds_up_to_its_logit() {
