@@ -172,7 +172,7 @@ impl Walker<'_> {
         if head.length == UNDEFINED {
             let pixels = matches!(&head.vr, b"OB" | b"OW") || head.tag == tags::PIXEL_DATA;
             if pixels {
-                return self.fragments(head, end, encoding.big_endian, depth == 0);
+                return self.fragments(head, end, encoding.big_endian);
             }
             // the items of an unknown element of undefined length are implicit little endian (PS3.5 6.2.2)
             let inner = if &head.vr == b"UN" && !encoding.implicit { IMPLICIT_LITTLE } else { encoding };
@@ -256,23 +256,14 @@ impl Walker<'_> {
         Ok((items, end))
     }
 
-    /// The items of encapsulated pixel data: item lengths are trusted, delimiters are not searched for.
-    fn fragments(
-        &mut self,
-        head: &Header,
-        end: usize,
-        big_endian: bool,
-        top: bool,
-    ) -> Result<(Value, usize), ImagingError> {
+    /// The items of encapsulated pixel data: item lengths are trusted, delimiters are not searched for; without the
+    /// closing one the file was cut short, though it may look whole.
+    fn fragments(&mut self, head: &Header, end: usize, big_endian: bool) -> Result<(Value, usize), ImagingError> {
         let (mut ranges, mut at) = (Vec::new(), head.start);
         let encoding = Encoding { implicit: true, big_endian };
         loop {
             let item = if at < end { header(&self.bytes[..end], at, encoding) } else { None };
             let Some(item) = item else {
-                if top && at == end && ranges.len() > 1 {
-                    self.warnings.push(Warning::SequenceDelimiterMissing);
-                    return Ok((Value::Fragments(ranges), end));
-                }
                 return Err(ImagingError::structure(head.tag, "the data ends before its items do"));
             };
             if item.tag == tags::SEQUENCE_END {

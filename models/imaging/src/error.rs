@@ -137,8 +137,6 @@ pub enum Warning {
     TrailingBytes,
     /// An element's tag is not above the one before it.
     OrderOfTags,
-    /// The closing delimiter of the pixel data items is missing.
-    SequenceDelimiterMissing,
     /// An offset table that does not fit the fragments was not used.
     OffsetTableIgnored,
     /// The media storage identifiers of the file meta group differ from the data set's, which were used.

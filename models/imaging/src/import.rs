@@ -16,6 +16,7 @@ use uuid::Uuid;
 use vidimus_log::{Digest, Phi};
 
 use crate::{
+    codec::jpeg,
     error::ImagingError,
     limits::PICTURE_PIXELS_MAX,
     tags::{self, Tag},
@@ -182,7 +183,7 @@ impl Picture {
             let mut decoder = image::codecs::jpeg::JpegDecoder::new(Cursor::new(bytes)).map_err(bad)?;
             bounded(decoder.dimensions())?;
             let orientation = decoder.orientation().map_err(bad)?;
-            if orientation == Orientation::NoTransforms && baseline_grey(bytes) {
+            if orientation == Orientation::NoTransforms && jpeg::baseline_grey(bytes) {
                 return Self::encapsulated(bytes, decoder.dimensions());
             }
             (DynamicImage::from_decoder(decoder).map_err(bad)?, orientation)
@@ -291,17 +292,4 @@ fn write(object: InMemDicomObject, syntax: &str) -> Result<Vec<u8>, ImagingError
     let mut out = Vec::new();
     file.write_all(&mut out).map_err(|error| fault(&error))?;
     Ok(out)
-}
-
-/// The stream's first frame header is baseline with one component of 8 bits.
-fn baseline_grey(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    while let Some([0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        match marker {
-            0xc0 => return bytes.get(at + 4) == Some(&8) && bytes.get(at + 9) == Some(&1),
-            0xc1..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcf | 0xda => return false,
-            _ => at += 2 + (usize::from(*high) << 8 | usize::from(*low)),
-        }
-    }
-    false
 }

@@ -249,11 +249,6 @@ impl Instance {
     pub(crate) fn group(&self, tag: Tag, frame: usize) -> Option<Attributes<'_>> {
         group(&self.attributes(), tag, frame)
     }
-
-    /// There are functional groups that can differ from frame to frame.
-    pub(crate) fn has_frame_groups(&self) -> bool {
-        self.attributes().element(tags::PER_FRAME_GROUPS).is_some()
-    }
 }
 
 /// Reads a file within the limit, and not more if it grows meanwhile.

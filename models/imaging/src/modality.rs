@@ -22,15 +22,25 @@ pub enum Modality {
 }
 
 impl Modality {
-    /// The transform of frame `frame`, counted from 0.
+    /// The transform of frame `frame`, counted from 0: that of the object, or of the frame's functional groups.
     pub(crate) fn read(instance: &Instance, frame: usize) -> Result<Self, ImagingError> {
+        match instance.group(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE, frame) {
+            Some(group) if instance.attributes().item(tags::MODALITY_LUT_SEQUENCE).is_none() => Self::rescale(&group),
+            _ => Self::of_object(instance),
+        }
+    }
+
+    /// The transform that holds for every frame of the object.
+    pub(crate) fn of_object(instance: &Instance) -> Result<Self, ImagingError> {
         let attributes = instance.attributes();
         if let Some(item) = attributes.item(tags::MODALITY_LUT_SEQUENCE) {
             let signed = instance.description()?.signed;
             return Ok(Self::Lut(Lut::of_item(&item, signed)?));
         }
-        let group = instance.group(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE, frame);
-        let holder = group.unwrap_or(attributes);
+        Self::rescale(&attributes)
+    }
+
+    fn rescale(holder: &Attributes<'_>) -> Result<Self, ImagingError> {
         let given = holder.element(tags::RESCALE_SLOPE).is_some() || holder.element(tags::RESCALE_INTERCEPT).is_some();
         if !given {
             return Ok(Self::Identity);
@@ -120,36 +130,32 @@ impl Decoded {
         })
     }
 
-    /// Statistics of all frames after the modality transform, without padding (unless all is padding).
+    /// Statistics of all frames after the object's modality transform. Padding is left out where there is one (unless
+    /// all is padding). Without one the figures are those of the stored values, every one of them: transforms of
+    /// functional groups can differ in unit from frame to frame, and one mean over them would mean nothing.
     pub fn statistics(&self, instance: &Instance) -> Result<Option<Statistics>, ImagingError> {
         if self.description.samples != 1 {
             return Ok(None);
         }
-        let padding = Padding::read(instance)?;
-        let kept = self.gather(instance, padding)?;
-        let found = if kept.count == 0 { self.gather(instance, None)? } else { kept };
-        let Sum { count, sum, min, max } = found;
+        let transform = Modality::of_object(instance)?;
+        let padding = if transform == Modality::Identity { None } else { Padding::read(instance)? };
+        let kept = self.gather(&transform, padding);
+        let Sum { count, sum, min, max } = if kept.count == 0 { self.gather(&transform, None) } else { kept };
         let mean = sum / count as f64;
         Ok((count > 0 && mean.is_finite()).then_some(Statistics { min, max, mean }))
     }
 
-    fn gather(&self, instance: &Instance, padding: Option<Padding>) -> Result<Sum, ImagingError> {
+    fn gather(&self, transform: &Modality, padding: Option<Padding>) -> Sum {
         let mut all = Sum { count: 0, sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY };
-        let frames = self.description.frames as usize;
-        let same = !instance.has_frame_groups();
-        let first = Modality::read(instance, 0)?;
-        for frame in 0..frames {
-            let transform = if same || frame == 0 { first.clone() } else { Modality::read(instance, frame)? };
-            let values = self.stored.floats(self.frame_range(frame));
-            for stored in values.filter(|stored| !padding.is_some_and(|padding| padding.holds(*stored))) {
-                let value = transform.apply(stored);
-                all.count += 1;
-                all.sum += value;
-                all.min = all.min.min(value);
-                all.max = all.max.max(value);
-            }
+        let values = self.stored.floats(0..self.stored.len());
+        for stored in values.filter(|stored| !padding.is_some_and(|padding| padding.holds(*stored))) {
+            let value = transform.apply(stored);
+            all.count += 1;
+            all.sum += value;
+            all.min = all.min.min(value);
+            all.max = all.max.max(value);
         }
-        Ok(all)
+        all
     }
 }
 

@@ -4,7 +4,7 @@
 //! Foreign Rust code (JPEG 2000, JPEG XL) and ours run behind `catch_unwind`: none of it is C, and unwinding is enough,
 //! because sizes in the stream are compared with the attributes before any of them allocates.
 
-//JPEG pub(crate) mod jpeg;
+pub(crate) mod jpeg;
 pub(crate) mod jpeg2000;
 //JLS pub(crate) mod jpegls;
 pub(crate) mod jpegxl;
@@ -56,7 +56,8 @@ pub(crate) fn decode(codec: Codec, bytes: &[u8], description: &PixelDescription)
             native::frame(&raw, description, false)
         }
         Codec::Rle => rle::frame(bytes, description),
-        Codec::Jpeg | Codec::JpegLs => Err("not yet decoded".to_owned()),
+        Codec::Jpeg => jpeg::frame(bytes, description),
+        Codec::JpegLs => Err("not yet decoded".to_owned()),
         Codec::Jpeg2000 => jpeg2000::frame(bytes, description),
         Codec::JpegXl => jpegxl::frame(bytes, description),
     };
