@@ -26,6 +26,6 @@ pub use digest::{Digest, DigestParseError};
 pub use entry::{Actor, Entry, EntryError, NO_BOOT, NO_TRACE, Ref, leaf_hash};
 pub use id::{EntryId, EntryIdError};
 pub use phi::Phi;
-pub use receipt::{Receipt, VerifiedEntry};
+pub use receipt::{Receipt, VerifiedEntry, verify_detached_proof, verify_tlog_proof};
 pub use recorder::{Draft, RecordError, Recorder};
 pub use verify::{LogFacts, Reason, Source, SourceError, VerifyError, verify_log};

@@ -64,37 +64,90 @@ impl Receipt {
 
     /// The file.
     pub fn to_tlog_proof(&self) -> String {
-        self.print(&format!("extra {}\n", strict64::encode(&self.entry)))
+        print(Some(&self.entry), self.index, &self.proof, &self.checkpoint)
     }
 
     /// The file without the entry, as other programs write it; the entry's bytes travel beside it.
     pub fn to_detached_proof(&self) -> String {
-        self.print("")
-    }
-
-    fn print(&self, extra: &str) -> String {
-        let mut text = format!("{HEADER}\n{extra}index {}\n", self.index);
-        for hash in &self.proof {
-            text.push_str(&strict64::encode(hash.as_bytes()));
-            text.push('\n');
-        }
-        text.push('\n');
-        text.push_str(&self.checkpoint);
-        text
+        print(None, self.index, &self.proof, &self.checkpoint)
     }
 
     /// Reads a file with the entry inside. Nothing is verified yet but the form.
     pub fn parse_tlog_proof(text: &str) -> Result<Self, VerifyError> {
-        Self::parse(text, None)
+        Self::of(Proof::parse(text, None)?)
     }
 
     /// Reads a file without the entry, whose bytes are given beside it.
     pub fn parse_detached_proof(text: &str, entry: &[u8]) -> Result<Self, VerifyError> {
-        Self::parse(text, Some(entry))
+        Self::of(Proof::parse(text, Some(entry))?)
     }
 
+    fn of(found: Proof) -> Result<Self, VerifyError> {
+        let node = canonical::check(&found.entry).map_err(|error| malformed(&error.to_string()))?;
+        let entry_id = node.member("entry_id").and_then(canonical::Node::text);
+        let entry_id = entry_id.and_then(|text| EntryId::parse(&text).ok());
+        Ok(Self {
+            entry_id: entry_id.ok_or_else(|| malformed("the entry has no entry_id"))?,
+            index: found.index,
+            leaf: leaf_hash(&found.entry),
+            tree_size: found.signed.checkpoint.size,
+            checkpoint: found.signed.note(),
+            entry: found.entry,
+            proof: found.proof,
+        })
+    }
+
+    /// Verifies signature, inclusion, canonical form and schema, in this order.
+    pub fn verify(&self, key: &VerifyingKey) -> Result<VerifiedEntry, VerifyError> {
+        let verified = verify_tlog_proof(&self.to_tlog_proof(), key)?;
+        let same = (verified.entry_id, verified.leaf, verified.checkpoint.size);
+        if same != (self.entry_id, self.leaf, self.tree_size) {
+            let what = "the receipt's id, leaf or size is not the one that it proves".to_owned();
+            return Err(VerifyError::Tampered { what });
+        }
+        Ok(verified)
+    }
+}
+
+/// Verifies a receipt's file: form, signature, inclusion, canonical form and schema, in this order.
+pub fn verify_tlog_proof(text: &str, key: &VerifyingKey) -> Result<VerifiedEntry, VerifyError> {
+    Proof::parse(text, None)?.verify(key)
+}
+
+/// [`verify_tlog_proof`] for a file without the entry, whose bytes are given beside it.
+pub fn verify_detached_proof(text: &str, entry: &[u8], key: &VerifyingKey) -> Result<VerifiedEntry, VerifyError> {
+    Proof::parse(text, Some(entry))?.verify(key)
+}
+
+fn malformed(what: &str) -> VerifyError {
+    VerifyError::Unreadable { what: format!("receipt: {what}") }
+}
+
+fn print(entry: Option<&[u8]>, index: u64, proof: &[Digest], checkpoint: &str) -> String {
+    let mut text = format!("{HEADER}\n");
+    if let Some(entry) = entry {
+        text.push_str(&format!("extra {}\n", strict64::encode(entry)));
+    }
+    text.push_str(&format!("index {index}\n"));
+    for hash in proof {
+        text.push_str(&strict64::encode(hash.as_bytes()));
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(checkpoint);
+    text
+}
+
+/// A file as read: its entry is only bytes until they are proved.
+struct Proof {
+    index: u64,
+    entry: Vec<u8>,
+    proof: Vec<Digest>,
+    signed: SignedCheckpoint,
+}
+
+impl Proof {
     fn parse(text: &str, detached: Option<&[u8]>) -> Result<Self, VerifyError> {
-        let malformed = |what: &str| VerifyError::Unreadable { what: format!("receipt: {what}") };
         if text.len() > limits::RECEIPT_BYTES_MAX {
             return Err(malformed("longer than a receipt can be"));
         }
@@ -114,50 +167,26 @@ impl Receipt {
         let proof = proof.filter(|proof| proof.len() <= limits::PROOF_HASHES_MAX);
         let proof = proof.ok_or_else(|| malformed("expected base64 hashes"))?;
         let signed = SignedCheckpoint::parse(checkpoint).map_err(|error| malformed(&error.to_string()))?;
-        let node = canonical::check(&entry).map_err(|error| malformed(&error.to_string()))?;
-        let entry_id = node.member("entry_id").and_then(canonical::Node::text);
-        let entry_id = entry_id.and_then(|text| EntryId::parse(&text).ok());
-        let receipt = Self {
-            entry_id: entry_id.ok_or_else(|| malformed("the entry has no entry_id"))?,
-            index,
-            leaf: leaf_hash(&entry),
-            tree_size: signed.checkpoint.size,
-            entry,
-            proof,
-            checkpoint: checkpoint.to_owned(),
-        };
-        let again = if detached.is_some() { receipt.to_detached_proof() } else { receipt.to_tlog_proof() };
-        if again != text {
+        let inside = detached.is_none().then_some(entry.as_slice());
+        if print(inside, index, &proof, checkpoint) != text {
             return Err(malformed("not in the one form that a receipt has"));
         }
-        Ok(receipt)
+        Ok(Self { index, entry, proof, signed })
     }
 
-    /// Verifies signature, inclusion, canonical form and schema, in this order.
-    pub fn verify(&self, key: &VerifyingKey) -> Result<VerifiedEntry, VerifyError> {
-        let unreadable = |error: crate::note::NoteError| VerifyError::Unreadable { what: error.to_string() };
-        let signed = SignedCheckpoint::parse(&self.checkpoint).map_err(unreadable)?;
-        let unchecked = signed.verify(key).map_err(VerifyError::Signature)?;
-        let checkpoint = signed.checkpoint;
+    fn verify(self, key: &VerifyingKey) -> Result<VerifiedEntry, VerifyError> {
+        let unchecked = self.signed.verify(key).map_err(VerifyError::Signature)?;
+        let checkpoint = self.signed.checkpoint;
         let leaf = leaf_hash(&self.entry);
-        let included = tree::verify_inclusion(&leaf, self.index, checkpoint.size, &self.proof, &checkpoint.root);
-        if !included || leaf != self.leaf || checkpoint.size != self.tree_size {
+        if !tree::verify_inclusion(&leaf, self.index, checkpoint.size, &self.proof, &checkpoint.root) {
             return Err(VerifyError::Tampered { what: "the entry is not in the signed tree at this index".to_owned() });
         }
         let header = crate::verify::read_entry(&self.entry, self.index)?;
-        if header.entry_id != self.entry_id || header.log != checkpoint.origin {
-            let rule = schema::SchemaError::new("log", "the entry is of another log or bears another id");
+        if header.log != checkpoint.origin {
+            let rule = schema::SchemaError::new("log", "the entry is of another log");
             return Err(VerifyError::Schema { index: Some(self.index), source: rule.into() });
         }
-        Ok(VerifiedEntry {
-            entry_id: header.entry_id,
-            kind: header.kind.to_owned(),
-            index: self.index,
-            leaf,
-            entry: self.entry.clone(),
-            checkpoint,
-            unchecked,
-            unknown: header.unknown,
-        })
+        let (entry_id, kind, unknown) = (header.entry_id, header.kind.to_owned(), header.unknown);
+        Ok(VerifiedEntry { entry_id, kind, index: self.index, leaf, checkpoint, unchecked, unknown, entry: self.entry })
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use vidimus_log::{
-    EntryError, Receipt, VerifiedEntry, VerifyError, canonical, leaf_hash, limits,
+    EntryError, VerifiedEntry, VerifyError, canonical, leaf_hash, limits,
     note::{SignedCheckpoint, VerifyingKey},
-    schema, tree, verify, verify_log,
+    schema, tree, verify, verify_detached_proof, verify_log, verify_tlog_proof,
 };
 
 use crate::files::{self, Folder, FolderNodes};
@@ -22,11 +22,11 @@ pub(crate) struct Verified {
 pub(crate) fn receipt(file: &Path, key: &Path, entry: Option<&Path>) -> Result<Verified, VerifyError> {
     let key = files::read_key(key)?;
     let text = files::read_text(file, limits::RECEIPT_BYTES_MAX)?;
-    let receipt = match entry {
-        None => Receipt::parse_tlog_proof(&text)?,
-        Some(path) => Receipt::parse_detached_proof(&text, &files::read(path, limits::ENTRY_BYTES_MAX)?)?,
+    let verified = match entry {
+        None => verify_tlog_proof(&text, &key)?,
+        Some(path) => verify_detached_proof(&text, &files::read(path, limits::ENTRY_BYTES_MAX)?, &key)?,
     };
-    Ok(entry_verdict(&receipt.verify(&key)?))
+    Ok(entry_verdict(&verified))
 }
 
 fn entry_verdict(verified: &VerifiedEntry) -> Verified {
