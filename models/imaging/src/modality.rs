@@ -3,7 +3,9 @@
 //! Errors: a slope of zero, a table that does not hold together. Order: modality LUT before slope and intercept.
 //! Source: DICOM PS3.3 C.11.1, C.7.5.1.1.2 (padding), C.7.6.16.2.9 (frames). Requirement: REQ-IMG-013, REQ-IMG-014.
 
-use crate::{decode::Decoded, error::ImagingError, image::Image, instance::Instance, lut::Lut, tags};
+use crate::{
+    attributes::Attributes, decode::Decoded, error::ImagingError, image::Image, instance::Instance, lut::Lut, tags,
+};
 
 /// How stored values become measured ones.
 #[derive(Clone, Debug, PartialEq)]

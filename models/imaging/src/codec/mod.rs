@@ -6,7 +6,7 @@
 
 pub(crate) mod jpeg;
 pub(crate) mod jpeg2000;
-//JLS pub(crate) mod jpegls;
+pub(crate) mod jpegls;
 pub(crate) mod jpegxl;
 pub(crate) mod native;
 pub(crate) mod rle;
@@ -57,7 +57,7 @@ pub(crate) fn decode(codec: Codec, bytes: &[u8], description: &PixelDescription)
         }
         Codec::Rle => rle::frame(bytes, description),
         Codec::Jpeg => jpeg::frame(bytes, description),
-        Codec::JpegLs => Err("not yet decoded".to_owned()),
+        Codec::JpegLs => jpegls::frame(bytes, description),
         Codec::Jpeg2000 => jpeg2000::frame(bytes, description),
         Codec::JpegXl => jpegxl::frame(bytes, description),
     };
