@@ -105,6 +105,13 @@ fn tag_at(bytes: &[u8], at: usize, big_endian: bool) -> Option<Tag> {
     Some(Tag(u32::from(group) << 16 | u32::from(element)))
 }
 
+/// What stands at one place of a data set.
+enum Step {
+    Element(Element, usize),
+    /// An item delimiter, and the place after it.
+    Close(usize),
+}
+
 struct Walker<'a> {
     bytes: &'a [u8],
     count: usize,
@@ -124,41 +131,71 @@ impl Walker<'_> {
         let mut elements: Vec<Element> = Vec::new();
         while at < end {
             let last = elements.last().map(|element| element.tag);
-            let tail = self.bytes.get(at..end).unwrap_or_default();
-            if depth == 0 && last.is_some_and(|tag| tag >= tags::FLOAT_PIXEL_DATA) && tail.iter().all(|b| *b == 0) {
-                self.warnings.push(Warning::TrailingBytes);
-                break;
+            match self.step(at, end, encoding, depth, last) {
+                Ok(Step::Element(element, after)) => {
+                    elements.push(element);
+                    at = after;
+                }
+                Ok(Step::Close(after)) if undefined => return Ok((elements, after)),
+                Ok(Step::Close(after)) if depth > 0 => {
+                    // an item whose length is written may still be closed by a mark
+                    self.warnings.push(Warning::StrayDelimiter);
+                    at = after;
+                }
+                // what follows the pixels and is no element changes neither pixels nor identity
+                Ok(Step::Close(_)) | Err(ImagingError::Structure { .. })
+                    if depth == 0 && last.is_some_and(|tag| tag >= tags::FLOAT_PIXEL_DATA) =>
+                {
+                    self.warnings.push(Warning::TrailingBytes);
+                    break;
+                }
+                Ok(Step::Close(_)) => {
+                    return Err(ImagingError::structure(tags::ITEM_END, "an item mark stands outside a sequence"));
+                }
+                Err(error) => return Err(error),
             }
-            let Some(head) = header(&self.bytes[..end], at, encoding) else {
-                let tag = last.unwrap_or(tags::ITEM);
-                return Err(ImagingError::structure(tag, "the data ends inside the header of the next element"));
-            };
-            if undefined && head.tag == tags::ITEM_END {
-                return Ok((elements, head.start));
-            }
-            if head.tag.group() == 0xfffe {
-                return Err(ImagingError::structure(head.tag, "an item mark stands outside a sequence"));
-            }
-            if !encoding.implicit && !letters(head.vr) {
-                return Err(ImagingError::structure(head.tag, "the value representation is not two capital letters"));
-            }
-            if last.is_some_and(|tag| tag >= head.tag) {
-                self.warnings.push(Warning::OrderOfTags);
-            }
-            self.count += 1;
-            if self.count > ELEMENTS_MAX {
-                return Err(limit("data elements", self.count, ELEMENTS_MAX));
-            }
-            let (value, after) = self.value(&head, end, encoding, depth)?;
-            let Header { tag, vr, .. } = head;
-            elements.push(Element { tag, vr, big_endian: encoding.big_endian, value });
-            at = after;
         }
         if undefined {
             let tag = elements.last().map_or(tags::ITEM, |element| element.tag);
             return Err(ImagingError::structure(tag, "the data ends inside an item of undefined length"));
         }
         Ok((elements, end))
+    }
+
+    /// The element at `at`, or the mark that closes its item.
+    fn step(
+        &mut self,
+        at: usize,
+        end: usize,
+        encoding: Encoding,
+        depth: usize,
+        last: Option<Tag>,
+    ) -> Result<Step, ImagingError> {
+        let Some(head) = header(&self.bytes[..end], at, encoding) else {
+            let tag = last.unwrap_or(tags::ITEM);
+            return Err(ImagingError::structure(tag, "the data ends inside the header of the next element"));
+        };
+        if head.tag == tags::ITEM_END {
+            return Ok(Step::Close(head.start));
+        }
+        if head.tag.group() == 0xfffe {
+            return Err(ImagingError::structure(head.tag, "an item mark stands outside a sequence"));
+        }
+        if !encoding.implicit && !letters(head.vr) {
+            return Err(ImagingError::structure(head.tag, "the value representation is not two capital letters"));
+        }
+        if last.is_some_and(|tag| tag >= head.tag) {
+            self.warnings.push(Warning::OrderOfTags);
+        }
+        self.counted()?;
+        let (value, after) = self.value(&head, end, encoding, depth)?;
+        let Header { tag, vr, .. } = head;
+        Ok(Step::Element(Element { tag, vr, big_endian: encoding.big_endian, value }, after))
+    }
+
+    fn counted(&mut self) -> Result<(), ImagingError> {
+        self.count += 1;
+        if self.count > ELEMENTS_MAX { Err(limit("data elements", self.count, ELEMENTS_MAX)) } else { Ok(()) }
     }
 
     fn value(
@@ -174,12 +211,19 @@ impl Walker<'_> {
             if pixels {
                 return self.fragments(head, end, encoding.big_endian);
             }
-            // the items of an unknown element of undefined length are implicit little endian (PS3.5 6.2.2)
-            let inner = if &head.vr == b"UN" && !encoding.implicit { IMPLICIT_LITTLE } else { encoding };
             if !encoding.implicit && known_vr(head.vr) && !matches!(&head.vr, b"SQ" | b"UN") {
                 return Err(ImagingError::structure(head.tag, "an undefined length is for sequences only"));
             }
-            let (items, after) = self.items(head.tag, head.start, end, inner, depth + 1, true)?;
+            // the items of an unknown element of undefined length are implicit little endian (PS3.5 6.2.2); writers
+            // that leave them explicit are met
+            if &head.vr == b"UN" && !encoding.implicit {
+                match self.items(head.tag, head.start, end, IMPLICIT_LITTLE, depth + 1, true) {
+                    Ok((items, after)) => return Ok((Value::Items(items), after)),
+                    Err(error @ ImagingError::Limit { .. }) => return Err(error),
+                    Err(_) => {}
+                }
+            }
+            let (items, after) = self.items(head.tag, head.start, end, encoding, depth + 1, true)?;
             return Ok((Value::Items(items), after));
         }
         let present = end - head.start.min(end);
@@ -224,16 +268,18 @@ impl Walker<'_> {
             let Some(head) = header(&self.bytes[..end], at, encoding) else {
                 return Err(ImagingError::structure(sequence, "the data ends inside the header of an item"));
             };
-            if undefined && head.tag == tags::SEQUENCE_END {
-                return Ok((items, head.start));
+            if head.tag == tags::SEQUENCE_END && head.length == 0 {
+                if undefined {
+                    return Ok((items, head.start));
+                }
+                self.warnings.push(Warning::StrayDelimiter);
+                at = head.start;
+                continue;
             }
             if head.tag != tags::ITEM {
                 return Err(ImagingError::structure(sequence, "something other than an item stands in the sequence"));
             }
-            self.count += 1;
-            if self.count > ELEMENTS_MAX {
-                return Err(limit("data elements", self.count, ELEMENTS_MAX));
-            }
+            self.counted()?;
             if head.length == UNDEFINED {
                 let (elements, after) = self.elements(head.start, end, encoding, depth, true)?;
                 items.push(elements);
@@ -281,10 +327,7 @@ impl Walker<'_> {
                 let fault = format!("a fragment declares {length} bytes, {present} are left");
                 return Err(ImagingError::structure(head.tag, fault));
             }
-            self.count += 1;
-            if self.count > ELEMENTS_MAX {
-                return Err(limit("data elements", self.count, ELEMENTS_MAX));
-            }
+            self.counted()?;
             ranges.push(item.start..item.start + length);
             at = item.start + length;
         }

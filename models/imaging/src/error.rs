@@ -137,6 +137,8 @@ pub enum Warning {
     TrailingBytes,
     /// An element's tag is not above the one before it.
     OrderOfTags,
+    /// A closing mark stands in an item or sequence whose length is written.
+    StrayDelimiter,
     /// An offset table that does not fit the fragments was not used.
     OffsetTableIgnored,
     /// The media storage identifiers of the file meta group differ from the data set's, which were used.
