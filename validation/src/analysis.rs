@@ -94,6 +94,9 @@ impl<'a> Sample<'a> {
     }
 }
 
+/// A score of probabilities against outcomes.
+type Score<'a> = dyn Fn(&[f64], &[bool]) -> Option<f64> + 'a;
+
 /// One figure: estimate, deciding interval, counts.
 pub(crate) struct Figure {
     pub(crate) estimate: f64,
@@ -196,7 +199,7 @@ pub(crate) fn calibration(
     let parts = statistics::brier_parts(&diagram)?;
     let split = |drawn: &[&(f64, bool)]| drawn.iter().map(|case| **case).unzip::<f64, bool, Vec<f64>, Vec<bool>>();
     let clusters = sample.clusters();
-    let spread = |label: &'static str, statistic: &dyn Fn(&[f64], &[bool]) -> Option<f64>| {
+    let spread = |label: &'static str, statistic: &Score| {
         bootstrap(
             &clusters,
             |drawn| {

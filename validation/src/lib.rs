@@ -20,7 +20,7 @@ mod verdict;
 
 pub use dataset::{
     Case, Class, DatasetError, Datasheet, ImportFacts, Imported, LockedSet, ReferenceStandard, SUBTYPE_NONE,
-    ShortcutProbe, import, lock,
+    ShortcutProbe, import, lock, picture_pixel_digest,
 };
 pub use evaluation::{Evaluation, EvaluationError, evaluate, evaluate_with};
 pub use judge::{JudgeError, judge};

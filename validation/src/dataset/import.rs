@@ -151,6 +151,10 @@ fn sums(folder: &Path) -> Result<String, DatasetError> {
     for entry in std::fs::read_dir(&licence).map_err(fault)? {
         names.push(format!("{}/{}", file::LICENCE, entry.map_err(fault)?.file_name().to_string_lossy()));
     }
+    if !names.iter().any(|name| name.starts_with(file::LICENCE)) {
+        let rule = "expected at least one file with licence and attribution".to_owned();
+        return Err(DatasetError::Text { file: file::LICENCE, rule });
+    }
     names.sort();
     let mut text = String::new();
     for name in names {

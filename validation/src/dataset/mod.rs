@@ -11,6 +11,7 @@ mod archive;
 mod datasheet;
 mod import;
 mod manifest;
+mod pixels;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ use vidimus_log::{Digest, body::DatasetLocked};
 pub use datasheet::{Class, Datasheet, ReferenceStandard, ShortcutProbe};
 pub use import::{ImportFacts, Imported, import, lock};
 pub use manifest::{Case, SUBTYPE_NONE};
+
+pub use pixels::picture_pixel_digest;
 
 pub(crate) use manifest::read_cases;
 
