@@ -12,6 +12,7 @@ mod page;
 mod pipeline;
 mod replay;
 mod shipped;
+mod sign;
 mod site;
 mod telemetry;
 mod training;

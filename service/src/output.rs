@@ -16,11 +16,6 @@ impl Output {
         Self { json }
     }
 
-    /// Whether a program reads along.
-    pub(crate) const fn is_json(self) -> bool {
-        self.json
-    }
-
     /// One result: the object for a program, the text for a person.
     pub(crate) fn result(self, object: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
         if self.json { self.line(&object.to_string()) } else { self.line(&text()) }

@@ -206,6 +206,11 @@ impl Bundle {
         &self.package
     }
 
+    /// The digest of the preparation, as the log names it: of its JSON form.
+    pub fn preparation_digest(&self) -> Digest {
+        Digest::of(serde_json::json!(self.package.preparation).to_string().as_bytes())
+    }
+
     /// The package root.
     pub const fn root(&self) -> Digest {
         self.root

@@ -29,13 +29,13 @@ const BORDER: f64 = 0.1;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Region {
     /// First row.
-    pub row: u32,
+    pub row: usize,
     /// First column.
-    pub column: u32,
+    pub column: usize,
     /// Rows.
-    pub rows: u32,
+    pub rows: usize,
     /// Columns.
-    pub columns: u32,
+    pub columns: usize,
     /// Share of the map's weight inside.
     pub weight: f64,
     /// What it is: the extent of the explanation, not the outline of a lesion.
@@ -49,13 +49,13 @@ pub struct Saliency {
     grid: [usize; 2],
     values: Vec<f32>,
     cut: f64,
-    image: [u32; 2],
+    image: [usize; 2],
 }
 
 impl Saliency {
     /// A map of `grid` rows and columns (`values`, row by row, none negative) over the image of `image` rows and columns less the share
     /// `cut` of each side. Values are divided by the largest.
-    pub fn new(method: String, grid: [usize; 2], values: Vec<f32>, cut: f64, image: [u32; 2]) -> Self {
+    pub fn new(method: String, grid: [usize; 2], values: Vec<f32>, cut: f64, image: [usize; 2]) -> Self {
         debug_assert_eq!(grid[0] * grid[1], values.len(), "a map has one value a cell");
         let largest = values.iter().copied().fold(0.0_f32, f32::max);
         let scale = if largest > 0.0 { 1.0 / largest } else { 0.0 };
@@ -78,12 +78,12 @@ impl Saliency {
     }
 
     /// Rows and columns of the image that it explains.
-    pub const fn image_size(&self) -> [u32; 2] {
+    pub const fn image_size(&self) -> [usize; 2] {
         self.image
     }
 
     /// The map at a pixel, bilinear between the grid's cell centres; 0 outside of what the network saw.
-    pub fn at(&self, row: u32, column: u32) -> f32 {
+    pub fn at(&self, row: usize, column: usize) -> f32 {
         let [Some(y), Some(x)] = [(row, 0), (column, 1)].map(|(place, axis)| self.grid_place(place, axis)) else {
             return 0.0;
         };
@@ -95,8 +95,8 @@ impl Saliency {
     }
 
     /// The two grid cells around a pixel and the share of the second.
-    fn grid_place(&self, place: u32, axis: usize) -> Option<(usize, usize, f32)> {
-        let share = (f64::from(place) + 0.5) / f64::from(self.image[axis]);
+    fn grid_place(&self, place: usize, axis: usize) -> Option<(usize, usize, f32)> {
+        let share = (place as f64 + 0.5) / self.image[axis] as f64;
         if share < self.cut || share > 1.0 - self.cut {
             return None;
         }
@@ -156,7 +156,7 @@ impl Saliency {
         best.map(|(weight, [top, bottom, left, right])| {
             let edge = |cell: usize, axis: usize| {
                 let share = self.cut + cell as f64 / self.grid[axis] as f64 * (1.0 - 2.0 * self.cut);
-                (share * f64::from(self.image[axis])).round() as u32
+                (share * self.image[axis] as f64).round() as usize
             };
             let (row, column) = (edge(top, 0), edge(left, 1));
             Region {
@@ -216,9 +216,9 @@ fn to_byte(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
 }
 
-fn png(pixels: &[u8], [rows, columns]: [u32; 2], colour: ColorType) -> Result<Vec<u8>, image::ImageError> {
+fn png(pixels: &[u8], [rows, columns]: [usize; 2], colour: ColorType) -> Result<Vec<u8>, image::ImageError> {
     let mut bytes = Cursor::new(Vec::new());
     PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up)
-        .write_image(pixels, columns, rows, colour.into())?;
+        .write_image(pixels, columns as u32, rows as u32, colour.into())?;
     Ok(bytes.into_inner())
 }

@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use safetensors::SafeTensors;
 use vidimus_imaging::{Image, ImagingError, Instance};
 use vidimus_log::Digest;
-use vidimus_networks::prepare;
+use vidimus_networks::NetworkError;
 
 use crate::{bundle::BundleError, contract::InputContract, model::Candidate, reading::Note};
 
@@ -90,7 +90,13 @@ pub enum NotAccepted {
     /// An image cannot be decoded: a fault.
     Unreadable(ImagingError),
     /// The network could not run on it: a fault.
-    Broken(candle_core::Error),
+    Broken(NetworkError),
+}
+
+impl From<Refusal> for NotAccepted {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Distance of an image from the training films.
@@ -292,7 +298,7 @@ fn write(mean: &[f64], factor: &[f64], limit: f64) -> Result<Vec<u8>, safetensor
 
 impl Candidate {
     /// Holds the instances of one study to the input contract.
-    pub fn accept(&self, study: &[Instance]) -> Result<Accepted, NotAccepted> {
+    pub fn accept(&self, study: &[&Instance]) -> Result<Accepted, NotAccepted> {
         let mut images = Vec::new();
         let mut set_aside = Vec::new();
         let mut worst: Option<NotAccepted> = None;
@@ -318,15 +324,19 @@ impl Candidate {
 
     fn accept_image(&self, instance: &Instance, place: usize) -> Result<AcceptedImage, NotAccepted> {
         let contract = &self.bundle().package().input;
-        let mut notes = attributes(contract, instance).map_err(NotAccepted::Refused)?;
+        let mut notes = attributes(contract, instance)?;
         let decoded = instance.decode().map_err(NotAccepted::Unreadable)?;
-        let display = decoded.display(0).map_err(NotAccepted::Unreadable)?;
-        notes.extend(pixels(&display).map_err(NotAccepted::Refused)?);
-        let input = prepare(&self.bundle().package().preparation, &display).map_err(NotAccepted::Broken)?;
+        let display = decoded.display(instance, 0).map_err(NotAccepted::Unreadable)?;
+        notes.extend(pixels(&display)?);
+        let prepare = |image: &Image<f32>| {
+            let preparation = &self.bundle().package().preparation;
+            preparation.prepare(image.rows, image.columns, &image.pixels).map_err(NotAccepted::Broken)
+        };
+        let input = prepare(&display)?;
         let distance = self.distance(&input).map_err(NotAccepted::Broken)?;
         if distance.score > distance.limit || distance.score.is_nan() {
             let inverted = Image { pixels: display.pixels.iter().map(|value| 1.0 - value).collect(), ..display.clone() };
-            let inverted = prepare(&self.bundle().package().preparation, &inverted).map_err(NotAccepted::Broken)?;
+            let inverted = prepare(&inverted)?;
             let mirrored = self.distance(&inverted).map_err(NotAccepted::Broken)?;
             let GuardScore { score, limit } = distance;
             return Err(NotAccepted::Refused(if mirrored.score <= limit {
@@ -355,25 +365,20 @@ fn describe(reason: &NotAccepted, place: usize) -> Note {
 }
 
 /// The attributes against the contract; what is absent and therefore unchecked is noted.
-fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>, Refusal> {
+fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>, NotAccepted> {
     use RefusalCode as Code;
     let mut notes = Vec::new();
     let mut note = |code: &str, text: String| notes.push(Note { code: code.into(), text });
     let listed = |list: &[String], value: &str| list.iter().any(|known| known.eq_ignore_ascii_case(value));
     if !instance.has_pixels() {
-        return Err(Refusal::new(Code::NoImage, "the object holds no pixel data"));
+        return Err(Refusal::new(Code::NoImage, "the object holds no pixel data").into());
     }
     let expected = |list: &[String]| list.join(", ");
-    match instance.modality.as_deref() {
-        Some(modality) if listed(&contract.modalities, modality) => {}
-        found => {
-            let text = format!(
-                "Modality (0008,0060): expected {}, found {}",
-                expected(&contract.modalities),
-                printable(found)
-            );
-            return Err(Refusal::new(Code::ModalityUnsupported, text));
-        }
+    if !listed(&contract.modalities, &instance.modality) {
+        let found = Some(instance.modality.as_str()).filter(|modality| !modality.is_empty());
+        let text =
+            format!("Modality (0008,0060): expected {}, found {}", expected(&contract.modalities), printable(found));
+        return Err(Refusal::new(Code::ModalityUnsupported, text).into());
     }
     match instance.body_part.as_deref() {
         Some(part) if listed(&contract.body_parts, part) => {}
@@ -384,7 +389,7 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
                 expected(&contract.body_parts),
                 printable(found)
             );
-            return Err(Refusal::new(Code::BodyPartUnsupported, text));
+            return Err(Refusal::new(Code::BodyPartUnsupported, text).into());
         }
     }
     match instance.view_position.as_deref() {
@@ -393,10 +398,10 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
         found => {
             let text =
                 format!("View Position (0018,5101): expected {}, found {}", expected(&contract.views), printable(found));
-            return Err(Refusal::new(Code::ViewUnsupported, text));
+            return Err(Refusal::new(Code::ViewUnsupported, text).into());
         }
     }
-    match instance.patient_age.map(|age| age.years()) {
+    match instance.patient_age.map(|age| age.years) {
         Some(age) if age >= contract.age_years.min && age < contract.age_years.max => {}
         None => note("age-absent", "Patient's Age (0010,1010) and Birth Date are absent: the intended use cannot be checked".into()),
         Some(_) => {
@@ -404,30 +409,30 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
                 "Patient's Age (0010,1010): the model is meant for ages {} to below {} years; adults and infants are outside its intended use",
                 contract.age_years.min, contract.age_years.max
             );
-            return Err(Refusal::new(Code::AgeOutsideIntendedUse, text));
+            return Err(Refusal::new(Code::AgeOutsideIntendedUse, text).into());
         }
     }
     if instance.presentation_intent.as_deref().is_some_and(|intent| intent.eq_ignore_ascii_case("FOR PROCESSING")) {
-        return Err(Refusal::new(Code::NotForPresentation, "Presentation Intent Type (0008,0068): expected FOR PRESENTATION, found FOR PROCESSING"));
+        return Err(Refusal::new(Code::NotForPresentation, "Presentation Intent Type (0008,0068): expected FOR PRESENTATION, found FOR PROCESSING").into());
     }
-    let description = &instance.description;
-    if !listed(&contract.photometric, &description.photometric) {
+    let description = instance.description().map_err(NotAccepted::Unreadable)?;
+    if !listed(&contract.photometric, description.photometric.term()) {
         let text = format!(
             "Photometric Interpretation (0028,0004): expected {}, found {}",
             expected(&contract.photometric),
-            printable(Some(&description.photometric))
+            description.photometric.term()
         );
-        return Err(Refusal::new(Code::PhotometricUnsupported, text));
+        return Err(Refusal::new(Code::PhotometricUnsupported, text).into());
     }
     if description.frames > 1 {
         let text = format!("Number of Frames (0028,0008): expected 1, found {}", description.frames);
-        return Err(Refusal::new(Code::FramesUnsupported, text));
+        return Err(Refusal::new(Code::FramesUnsupported, text).into());
     }
     let (short, long) =
         (description.rows.min(description.columns), f64::from(description.rows.max(description.columns)));
     if short < contract.side_min {
         let text = format!("Rows (0028,0010) or Columns (0028,0011): expected at least {}, found {short}", contract.side_min);
-        return Err(Refusal::new(Code::TooSmall, text));
+        return Err(Refusal::new(Code::TooSmall, text).into());
     }
     if long > contract.aspect_max * f64::from(short) {
         let text = format!(
@@ -435,7 +440,7 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
             contract.aspect_max,
             long / f64::from(short)
         );
-        return Err(Refusal::new(Code::AspectUnsupported, text));
+        return Err(Refusal::new(Code::AspectUnsupported, text).into());
     }
     if short < SIDE_TRAINED {
         note("low-resolution", format!("the shorter side has {short} pixels; training films have {SIDE_TRAINED}"));

@@ -17,10 +17,12 @@ mod reading;
 pub use bundle::{Bundle, BundleError, Class, Coding, FindingSpec, IntendedUse, OperatingPointSpec, Package, SaliencySpec};
 pub use contract::{AgeRange, InputContract};
 pub use explain::{Region, Saliency, overlay_png, saliency_png};
-pub use guard::{Accepted, AcceptedImage, GuardReference, GuardScore, Refusal, RefusalCode};
+pub use guard::{
+    Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode,
+};
 pub use model::{AdmissionError, Candidate, Deployment, OperatingFigures, ReleaseEvidence, ReleasedModel, Scores};
 pub use read::{IntentReceipt, ReadError, read};
 pub use reading::{
-    Digests, Finding, Interval, Measurement, ModelFacts, NotAProbability, Note, OperatingPoint, Probability, Reading,
-    Uncertainty,
+    Digests, Finding, Interval, Measurement, ModelFacts, NotAProbability, Note, OperatingIntervals, OperatingPoint,
+    Probability, Reading, Uncertainty,
 };

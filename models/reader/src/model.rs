@@ -13,7 +13,7 @@ use vidimus_log::{
     note::VerifyingKey,
     values::Sha256,
 };
-use vidimus_networks::{Classifier, ClassifierConfig, Forward};
+use vidimus_networks::{Classifier, ClassifierConfig, Forward, NetworkError, Score};
 
 use crate::{
     bundle::{Bundle, BundleError},
@@ -57,7 +57,7 @@ impl Candidate {
         if package.architecture != ARCHITECTURE {
             return Err(invalid(format!("architecture: this build knows {ARCHITECTURE}, found {}", package.architecture)));
         }
-        let config = ClassifierConfig { classes: package.classes.len() };
+        let config = ClassifierConfig { classes: package.classes.iter().map(|class| class.name.clone()).collect() };
         let classifier = Classifier::load(bundle.file(&package.weights)?, &config)
             .map_err(|error| BundleError::Invalid { path: package.weights.clone(), what: error.to_string() })?;
         let guard = GuardReference::load(&package.guard, bundle.file(&package.guard)?)?;
@@ -99,28 +99,22 @@ impl Candidate {
     }
 
     /// Distance of an input from the training films.
-    pub(crate) fn distance(&self, input: &Tensor) -> Result<GuardScore, candle_core::Error> {
-        Ok(self.guard.score(&self.classifier.guard_features(input)?))
+    pub(crate) fn distance(&self, input: &Tensor) -> Result<GuardScore, NetworkError> {
+        let forward = self.classifier.forward(input)?;
+        Ok(self.guard.score(&self.classifier.features(&forward, 0)?))
     }
 
     /// Grad-CAM of the first finding's log-odds.
-    pub(crate) fn explain(
-        &self,
-        forward: &Forward,
-        scores: &Scores,
-        image: &AcceptedImage,
-    ) -> Result<Saliency, ReadError> {
+    pub(crate) fn explain(&self, forward: &Forward, image: &AcceptedImage) -> Result<Saliency, ReadError> {
         let package = self.bundle.package();
-        let inside: Vec<bool> = package
-            .classes
-            .iter()
-            .map(|class| package.findings.first().is_some_and(|finding| finding.classes.contains(&class.name)))
-            .collect();
-        let weights = log_odds_gradient(&scores.classes, &inside);
-        let (grid, values) = self.classifier.grad_cam(forward, &weights)?;
+        let of_finding =
+            |class: &str| package.findings.first().is_some_and(|finding| finding.classes.iter().any(|one| one == class));
+        let group =
+            package.classes.iter().enumerate().filter(|(_, class)| of_finding(&class.name)).map(|(k, _)| k).collect();
+        let map = self.classifier.grad_cam(forward, 0, &Score::Against { group })?;
         let method = format!("{}/{}", package.saliency.method, package.saliency.version);
-        let cut = package.preparation.cut_per_side;
-        Ok(Saliency::new(method, grid, values, cut, [image.display.rows, image.display.columns]))
+        let image = [image.display.rows, image.display.columns];
+        Ok(Saliency::new(method, [map.rows, map.columns], map.positive(), package.preparation.cut_per_side, image))
     }
 }
 
@@ -131,17 +125,6 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
     let powers: Vec<f64> = scaled.iter().map(|&value| libm::exp(value - largest)).collect();
     let sum: f64 = powers.iter().sum();
     powers.iter().map(|power| power / sum).collect()
-}
-
-/// Gradient of ln(p / (1 - p)) to the logits, p being the summed probability of the classes `inside`:
-/// each class by its share of its own side, positive inside and negative outside.
-fn log_odds_gradient(classes: &[f64], inside: &[bool]) -> Vec<f32> {
-    let side = |which: bool| -> f64 {
-        classes.iter().zip(inside).filter(|&(_, &is)| is == which).map(|(probability, _)| probability).sum()
-    };
-    let (present, absent) = (side(true).max(f64::MIN_POSITIVE), side(false).max(f64::MIN_POSITIVE));
-    let share = |(probability, &is): (&f64, &bool)| if is { probability / present } else { -probability / absent };
-    classes.iter().zip(inside).map(|pair| share(pair) as f32).collect()
 }
 
 /// What the log holds about a package: the input of admission. Receipts are of this site's log.
@@ -185,7 +168,7 @@ pub struct OperatingFigures {
 /// A model that may read at this site.
 pub struct ReleasedModel {
     candidate: Candidate,
-    figures: Vec<OperatingFigures>,
+    figures: OperatingFigures,
     decision: Receipt,
     registered: Receipt,
     deployment: Deployment,
@@ -233,6 +216,9 @@ pub enum AdmissionError {
     /// The decision or evaluation does not say what it must.
     #[error("model admission: {0}")]
     Evidence(String),
+    /// A file of the package is missing or not what it should be.
+    #[error("model admission: {0}")]
+    Bundle(#[from] BundleError),
 }
 
 fn evidence(what: impl Into<String>) -> AdmissionError {
@@ -240,11 +226,12 @@ fn evidence(what: impl Into<String>) -> AdmissionError {
 }
 
 impl ReleasedModel {
-    /// Admits a candidate against the log's own evidence. There is no other way to make a released model.
-    pub fn admit(candidate: Candidate, held: &ReleaseEvidence<'_>) -> Result<Self, AdmissionError> {
+    /// Admits a bundle against the log's own evidence. There is no other way to make a released model.
+    /// Digests are judged before the weights are loaded: a changed file is named as changed, not as unreadable.
+    pub fn admit(bundle: Bundle, held: &ReleaseEvidence<'_>) -> Result<Self, AdmissionError> {
         let registered = proven(held.registered, held.key, "the registration")?;
         let evaluation = proven(held.evaluation, held.key, "the evaluation")?;
-        registration_fits(&candidate.bundle, &registered)?;
+        registration_fits(&bundle, &registered)?;
         let mut release = None;
         for receipt in held.decisions {
             let entry = proven(receipt, held.key, "a release decision")?;
@@ -271,9 +258,9 @@ impl ReleasedModel {
         if decision.signoffs.len() < 2 {
             return Err(evidence("the release decision lists fewer than two signatures"));
         }
-        let figures = passed(&candidate.bundle, &evaluation, held)?;
+        let figures = figures(&bundle, &evaluation, &decision.scope, held)?;
         Ok(Self {
-            candidate,
+            candidate: Candidate::load(bundle)?,
             figures,
             decision: receipt.clone(),
             registered: held.registered.clone(),
@@ -286,8 +273,8 @@ impl ReleasedModel {
         &self.candidate
     }
 
-    /// Figures of the findings' operating points, in the package's order.
-    pub fn figures(&self) -> &[OperatingFigures] {
+    /// Figures of the operating point.
+    pub const fn figures(&self) -> &OperatingFigures {
         &self.figures
     }
 
@@ -350,80 +337,94 @@ fn cites(entry: &Entry, relation: &str, of: &Receipt) -> bool {
 /// The part of a verdict that a reading needs; the whole is the gate's.
 #[derive(Deserialize)]
 struct VerdictFacts {
-    package_root: String,
-    result: String,
+    package: PackageFacts,
     set: SetFacts,
-    operating_points: Vec<PointFacts>,
+    operating_point: PointFacts,
+    endpoints: Vec<EndpointFacts>,
+}
+
+#[derive(Deserialize)]
+struct PackageFacts {
+    root: Digest,
 }
 
 #[derive(Deserialize)]
 struct SetFacts {
     name: String,
     version: String,
-    cases: u64,
+    items: u64,
 }
 
 #[derive(Deserialize)]
 struct PointFacts {
-    finding: String,
     name: String,
     threshold: String,
-    sensitivity: ProportionFacts,
-    specificity: ProportionFacts,
 }
 
 #[derive(Deserialize)]
-struct ProportionFacts {
-    value: String,
+struct EndpointFacts {
+    statistic: String,
+    estimate: Option<String>,
+    ci95: Option<IntervalFacts>,
+}
+
+#[derive(Deserialize)]
+struct IntervalFacts {
     low: String,
     high: String,
 }
 
-impl ProportionFacts {
-    fn figures(&self) -> Result<(f64, Interval), AdmissionError> {
-        let number = |text: &str| text.parse::<f64>().map_err(|_| evidence(format!("verdict: {text} is no decimal")));
-        Ok((number(&self.value)?, Interval { low: number(&self.low)?, high: number(&self.high)? }))
+impl VerdictFacts {
+    fn proportion(&self, statistic: &str) -> Result<(f64, Interval), AdmissionError> {
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.statistic == statistic);
+        let (estimate, interval) = endpoint
+            .and_then(|endpoint| endpoint.estimate.as_ref().zip(endpoint.ci95.as_ref()))
+            .ok_or_else(|| evidence(format!("verdict.json has no {statistic} with its 95 % interval")))?;
+        let number = |text: &str| text.parse::<f64>().map_err(|_| evidence(format!("verdict.json: {text} is no decimal")));
+        Ok((number(estimate)?, Interval { low: number(&interval.low)?, high: number(&interval.high)? }))
     }
 }
 
-/// The evaluation passed, its verdict is the one given and is about this package; the figures of each finding's operating point.
-fn passed(
+/// The evaluation allows this use, its verdict is the one given and is about this package; the figures of the operating point.
+fn figures(
     bundle: &Bundle,
     entry: &Entry,
+    scope: &str,
     held: &ReleaseEvidence<'_>,
-) -> Result<Vec<OperatingFigures>, AdmissionError> {
+) -> Result<OperatingFigures, AdmissionError> {
     let Body::Evaluation(evaluation) = &entry.body else {
         return Err(evidence("the entry given as the evaluation is of another kind"));
     };
     if !cites(entry, "model", held.registered) {
         return Err(evidence("the evaluation is of another model"));
     }
-    if evaluation.verdict != Verdict::Pass {
-        return Err(evidence(format!("the evaluation's verdict is {}", evaluation.verdict.as_str())));
+    let enough = match evaluation.verdict {
+        Verdict::Pass => true,
+        Verdict::Inconclusive => matches!(scope, "shadow" | "demonstration"),
+        Verdict::Fail => scope == "shadow",
+    };
+    if !enough {
+        return Err(evidence(format!("a verdict of {} does not allow the use {scope}", evaluation.verdict.as_str())));
     }
     if Sha256(Digest::of(held.verdict)) != evaluation.results {
         return Err(evidence("verdict.json differs from the digest in the evaluation's entry"));
     }
     let verdict: VerdictFacts =
         serde_json::from_slice(held.verdict).map_err(|error| evidence(format!("verdict.json: {error}")))?;
-    if verdict.package_root != bundle.root().hex() || verdict.result != "pass" {
-        return Err(evidence("verdict.json is of another package, or did not pass"));
+    if verdict.package.root != bundle.root() {
+        return Err(evidence("verdict.json is of another package"));
     }
-    let set = format!("{} {} ({} images)", verdict.set.name, verdict.set.version, verdict.set.cases);
-    let figures = |finding: &crate::FindingSpec| {
-        let point = verdict
-            .operating_points
-            .iter()
-            .find(|point| point.finding == finding.id && point.name == finding.operating_point.name)
-            .ok_or_else(|| evidence(format!("verdict.json has no figures for {}", finding.id)))?;
-        let same = point.threshold.parse::<f64>().is_ok_and(|t| t.total_cmp(&finding.operating_point.threshold).is_eq());
-        if !same {
-            return Err(evidence(format!("verdict.json has another threshold for {}", finding.id)));
+    for finding in &bundle.package().findings {
+        let point = &finding.operating_point;
+        let threshold = verdict.operating_point.threshold.parse::<f64>();
+        let same = threshold.is_ok_and(|threshold| threshold.total_cmp(&point.threshold).is_eq());
+        if verdict.operating_point.name != point.name || !same {
+            return Err(evidence(format!("verdict.json is about another operating point than {}", point.name)));
         }
-        let (sensitivity, sensitivity_interval) = point.sensitivity.figures()?;
-        let (specificity, specificity_interval) = point.specificity.figures()?;
-        let ci95 = OperatingIntervals { sensitivity: sensitivity_interval, specificity: specificity_interval };
-        Ok(OperatingFigures { sensitivity, specificity, ci95, set: set.clone() })
-    };
-    bundle.package().findings.iter().map(figures).collect()
+    }
+    let (sensitivity, sensitivity_interval) = verdict.proportion("sensitivity")?;
+    let (specificity, specificity_interval) = verdict.proportion("specificity")?;
+    let ci95 = OperatingIntervals { sensitivity: sensitivity_interval, specificity: specificity_interval };
+    let set = format!("{} {} ({} images)", verdict.set.name, verdict.set.version, verdict.set.items);
+    Ok(OperatingFigures { sensitivity, specificity, ci95, set })
 }

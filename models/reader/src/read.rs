@@ -5,6 +5,7 @@
 //! Errors: [`ReadError`]; nothing is returned that is not whole and finite.
 
 use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
+use vidimus_networks::NetworkError;
 
 use crate::{
     explain::Saliency,
@@ -28,8 +29,11 @@ pub enum ReadError {
     #[error("read intent: {0}")]
     Intent(&'static str),
     /// The network could not run.
+    #[error("inference: {0}")]
+    Inference(#[from] NetworkError),
+    /// A tensor could not be handled.
     #[error("inference")]
-    Inference(#[from] candle_core::Error),
+    Tensor(#[from] candle_core::Error),
     /// The network's answer is not a probability.
     #[error("inference: the network's answer is not finite")]
     Answer(#[from] NotAProbability),
@@ -107,7 +111,7 @@ pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt)
 fn read_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageReading, ReadError> {
     let candidate = model.candidate();
     let (scores, forward) = candidate.score(&image.input)?;
-    let saliency = candidate.explain(&forward, &scores, image)?;
+    let saliency = candidate.explain(&forward, image)?;
     // Candle's flip copies; the mirrored film is a second, independent look at the same evidence.
     let (mirrored, _) = candidate.score(&image.input.flip(&[3])?.contiguous()?)?;
     Ok(ImageReading { scores, mirrored, saliency })
@@ -116,12 +120,12 @@ fn read_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageReadi
 fn findings(model: &ReleasedModel, image: &ImageReading) -> Vec<Finding> {
     let package = model.candidate().bundle().package();
     let regions = image.saliency.regions();
+    let figures = model.figures();
     package
         .findings
         .iter()
-        .zip(model.figures())
         .zip(&image.scores.findings)
-        .map(|((spec, figures), &probability)| Finding {
+        .map(|(spec, &probability)| Finding {
             id: spec.id.clone(),
             code: spec.code.clone(),
             body_site: spec.body_site.clone(),

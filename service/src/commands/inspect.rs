@@ -18,9 +18,23 @@ pub(super) fn run(verb: &Inspect, common: &Common) -> anyhow::Result<ExitCode> {
     let output = common.output();
     let mut faults = 0;
     for found in vidimus_imaging::walk(&verb.paths) {
-        let inspection = vidimus_imaging::inspect_found(&found);
+        let inspection = match &found.fault {
+            Some(fault) => vidimus_imaging::failed(&found.path.to_string_lossy(), fault),
+            None => vidimus_imaging::inspect(&found.path),
+        };
         faults += usize::from(inspection.error.is_some());
-        output.result(&serde_json::to_value(&inspection)?, || inspection.to_string())?;
+        let object = serde_json::to_value(&inspection)?;
+        output.result(&object, || text(&object))?;
     }
     Ok(exit(faults))
+}
+
+/// The record as lines of name and value; what the file does not say is left out.
+fn text(object: &serde_json::Value) -> String {
+    let fields = object.as_object().into_iter().flatten();
+    let lines = fields.filter(|(_, value)| !value.is_null()).map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name:<20}{text}"),
+        None => format!("{name:<20}{value}"),
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }

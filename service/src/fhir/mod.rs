@@ -12,6 +12,7 @@ use uuid::Uuid;
 use vidimus_log::{Phi, Receipt};
 use vidimus_reader::{ModelFacts, Reading, Refusal};
 
+pub(crate) use resources::figures;
 pub(crate) use terms::Terms;
 
 /// Base of our own code systems, extensions and identifiers.
@@ -28,19 +29,19 @@ pub(crate) struct InstanceFacts {
     /// Modality (0008,0060).
     pub modality: String,
     /// Salted commitment to its pixels, as in the log.
-    pub commitment: String,
+    pub commitment: Option<String>,
 }
 
 /// The patient and the study, as the FHIR client knows them already. Opened here only.
 pub(crate) struct StudyFacts {
     pub patient_id: Phi<String>,
     pub patient_name: Phi<String>,
-    pub birth_date: Phi<Option<String>>,
+    pub birth_date: Phi<String>,
     pub sex: Option<String>,
     pub study_uid: Phi<String>,
-    pub accession: Phi<Option<String>>,
+    pub accession: Phi<String>,
     /// DICOM date, `YYYYMMDD`.
-    pub study_date: Phi<Option<String>>,
+    pub study_date: Phi<String>,
     pub instances: Vec<InstanceFacts>,
 }
 

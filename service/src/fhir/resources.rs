@@ -36,14 +36,14 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// A DICOM date as a FHIR one. DICOM times lack a zone, and FHIR times need one: so the day is all that is said.
-fn date(dicom: Option<&String>) -> Option<String> {
-    let text = dicom?.trim();
+fn date(dicom: &str) -> Option<String> {
+    let text = dicom.trim();
     let whole = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
     whole.then(|| format!("{}-{}-{}", &text[..4], &text[4..6], &text[6..]))
 }
 
 fn with_date(mut resource: Value, field: &str, source: &Source<'_>) -> Value {
-    if let Some(day) = date(source.study.study_date.open().as_ref()) {
+    if let Some(day) = date(source.study.study_date.open()) {
         resource[field] = json!(day);
     }
     resource
@@ -69,7 +69,7 @@ pub(super) fn patient(source: &Source<'_>) -> Value {
     if human.as_object().is_some_and(|fields| !fields.is_empty()) {
         patient["name"] = json!([human]);
     }
-    if let Some(day) = date(study.birth_date.open().as_ref()) {
+    if let Some(day) = date(study.birth_date.open()) {
         patient["birthDate"] = json!(day);
     }
     if let Some(sex) = &study.sex {
@@ -92,7 +92,8 @@ pub(super) fn imaging_study(source: &Source<'_>, ids: &Ids<'_>) -> Value {
     let study = source.study;
     let mut identifier =
         vec![json!({ "system": "urn:dicom:uid", "value": format!("urn:oid:{}", study.study_uid.open()) })];
-    if let Some(accession) = study.accession.open().as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+    let accession = study.accession.open().trim();
+    if !accession.is_empty() {
         identifier.push(json!({
             "type": { "coding": [{ "system": format!("{THO}/v2-0203"), "code": "ACSN" }] },
             "value": accession,
@@ -368,8 +369,9 @@ pub(super) fn provenance(source: &Source<'_>, ids: &Ids<'_>, targets: &[String],
         .iter()
         .map(|instance| {
             let mut what = ids.reference("imaging-study");
-            what["identifier"] =
-                json!({ "system": format!("{BASE}/id/pixel-commitment"), "value": instance.commitment });
+            if let Some(commitment) = &instance.commitment {
+                what["identifier"] = json!({ "system": format!("{BASE}/id/pixel-commitment"), "value": commitment });
+            }
             json!({ "role": "source", "what": what })
         })
         .collect();

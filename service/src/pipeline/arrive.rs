@@ -11,7 +11,7 @@ use std::{
 
 use vidimus_imaging::{Found, ImagingError, Instance};
 use vidimus_log::Digest;
-use vidimus_store::{InstanceRow, Row};
+use vidimus_store::{InstanceRow, ObjectId, Row};
 
 use crate::site::House;
 
@@ -26,8 +26,6 @@ pub(crate) struct Film {
 pub(crate) struct Unreadable {
     pub name: String,
     pub error: ImagingError,
-    /// The bytes, where there are any.
-    pub bytes: Vec<u8>,
 }
 
 /// The files of one study, not yet in memory; or one file that is no instance.
@@ -42,7 +40,7 @@ impl Group {
         for (name, path) in self.files {
             match path.and_then(|path| open(&path)) {
                 Ok((instance, bytes)) => films.push(Film { name, instance, bytes }),
-                Err(error) => faults.push(Unreadable { name, error, bytes: Vec::new() }),
+                Err(error) => faults.push(Unreadable { name, error }),
             }
         }
         (films, faults)
@@ -51,7 +49,7 @@ impl Group {
 
 fn open(path: &Path) -> Result<(Instance, Vec<u8>), ImagingError> {
     let bytes = vidimus_imaging::read_file(path)?;
-    Ok((Instance::from_bytes(&bytes)?, bytes))
+    Ok((Instance::from_vec(bytes.clone())?, bytes))
 }
 
 /// The name of a file on a page: its last part.
@@ -63,7 +61,10 @@ fn name(path: &Path) -> String {
 pub(crate) fn gather(paths: &[PathBuf]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
-    for Found { path, fault } in vidimus_imaging::walk(paths) {
+    for Found { path, directory, fault } in vidimus_imaging::walk(paths) {
+        if directory {
+            continue;
+        }
         let name = name(&path);
         let study = match fault.map_or_else(|| open(&path), Err) {
             Ok((instance, _)) => instance.study_instance_uid.open().clone(),
@@ -96,9 +97,15 @@ pub(super) struct Conflict {
     pub kind: ConflictKind,
 }
 
+/// A film that stays, and its sealed original.
+pub(super) struct Kept {
+    pub film: Film,
+    pub object: ObjectId,
+}
+
 /// A study's films after the check, with the registry rows of the new ones.
 pub(super) struct Arrival {
-    pub films: Vec<Film>,
+    pub films: Vec<Kept>,
     pub rows: Vec<Row>,
     pub conflicts: Vec<Conflict>,
 }
@@ -135,13 +142,13 @@ pub(super) fn arrive(house: &House, films: Vec<Film>) -> anyhow::Result<Arrival>
                 continue;
             }
             here.insert(key, content);
-            arrival.films.push(film);
+            arrival.films.push(Kept { film, object: known.object });
             continue;
         }
         let object = site.vault().put(&house.subject(&patient)?, &film.bytes)?;
-        arrival.rows.push(Row::Instance(InstanceRow { key, study, patient, content, object }));
+        arrival.rows.push(Row::Instance { key, study, patient, content, object });
         here.insert(key, content);
-        arrival.films.push(film);
+        arrival.films.push(Kept { film, object });
     }
     Ok(arrival)
 }

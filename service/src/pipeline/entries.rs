@@ -1,17 +1,20 @@
 //! What a reading writes into the log: one function an entry. Patient data enters as salted commitments only.
 //! Errors: the vault or the log cannot be written.
 
+use std::time::Instant;
+
+use vidimus_imaging::Instance;
 use vidimus_log::{
-    Body, Digest, Draft, EntryId, Phi, Receipt, Recorder as _,
+    Body, Digest, Draft, EntryId, Phi, Receipt, Recorder as _, Ref,
     body::{FindingReleased, Incident, OutcomeStatus, ReadIntent, ReadOutcome, ReadRefused},
     values::{Code, Commit, Sha256, is_code},
 };
-use vidimus_reader::{Accepted, Reading, ReleasedModel};
-use vidimus_store::{ReadingRow, Row, Subject};
+use vidimus_reader::{Accepted, IntentReceipt, Reading, ReleasedModel};
+use vidimus_store::{ObjectId, Row, Subject};
 
 use super::{
     Pipeline, Reason, Status, StudyReading, Timing,
-    arrive::{Conflict, ConflictKind, Film, Unreadable},
+    arrive::{Arrival, Conflict, ConflictKind, Kept, Unreadable},
     files::{self, FhirSource, Pictures},
     result::Files,
 };
@@ -27,7 +30,7 @@ const DEADLINE_MS: u64 = 60_000;
 /// A study that may be read: its films, what FHIR says of it, and the registry rows that its first entry carries.
 pub(super) struct Study {
     pub title: String,
-    pub films: Vec<Film>,
+    pub films: Vec<Kept>,
     pub facts: StudyFacts,
     pub input: Digest,
     pub subject: Subject,
@@ -35,55 +38,83 @@ pub(super) struct Study {
 }
 
 impl Study {
-    /// None without a film.
-    pub(super) fn new(house: &House, films: Vec<Film>, rows: Vec<Row>) -> anyhow::Result<Option<Self>> {
+    /// The study of an arrival; none where no film stayed.
+    pub(super) fn new(house: &House, arrival: Arrival) -> anyhow::Result<Option<Self>> {
+        let Arrival { films, rows, .. } = arrival;
         let Some(first) = films.first() else { return Ok(None) };
-        let instance = &first.instance;
+        let instance = &first.film.instance;
         let patient = house.site.keyed("patient", instance.patient.id.open().as_bytes());
-        let copy = |text: &Phi<String>| Phi::new(text.open().clone());
         let facts = StudyFacts {
             patient_id: copy(&instance.patient.id),
             patient_name: copy(&instance.patient.name),
-            birth_date: instance.patient.birth_date.clone(),
+            birth_date: copy(&instance.patient.birth_date),
             sex: instance.patient.sex.clone(),
             study_uid: copy(&instance.study_instance_uid),
-            accession: instance.accession_number.clone(),
-            study_date: instance.study_date.clone(),
-            instances: films
-                .iter()
-                .map(|film| InstanceFacts {
-                    uid: copy(&film.instance.sop_instance_uid),
-                    series_uid: copy(&film.instance.series_instance_uid),
-                    sop_class: film.instance.sop_class_uid.clone(),
-                    modality: film.instance.modality.clone().unwrap_or_default(),
-                    commitment: String::new(),
-                })
-                .collect(),
+            accession: copy(&instance.accession_number),
+            study_date: copy(&instance.study_date),
+            instances: films.iter().map(|kept| instance_facts(&kept.film.instance)).collect(),
         };
-        let input = Digest::of_parts(films.iter().map(|film| film.instance.bytes_digest.as_bytes().as_slice()));
-        let names: Vec<&str> = films.iter().map(|film| film.name.as_str()).collect();
-        let title = match names.as_slice() {
-            [one] => (*one).to_owned(),
-            [first, ..] => format!("{first} and {} more", names.len() - 1),
-            [] => String::new(),
+        let digests = films.iter().map(|kept| kept.film.instance.bytes_digest.as_bytes().as_slice());
+        let input = Digest::of_parts(digests);
+        let title = match films.len() {
+            1 => first.film.name.clone(),
+            count => format!("{} and {} more", first.film.name, count - 1),
         };
         Ok(Some(Self { title, facts, input, subject: house.subject(&patient)?, films, rows }))
     }
+
+    fn objects(&self) -> Vec<ObjectId> {
+        self.films.iter().map(|kept| kept.object).collect()
+    }
 }
 
-/// A word for a `code` field: DICOM's code strings in lower case.
-fn code(text: Option<&str>) -> Code {
-    let word: String = text.unwrap_or_default().to_ascii_lowercase().replace(' ', "_");
+fn copy(text: &Phi<String>) -> Phi<String> {
+    Phi::new(text.open().clone())
+}
+
+fn instance_facts(instance: &Instance) -> InstanceFacts {
+    InstanceFacts {
+        uid: copy(&instance.sop_instance_uid),
+        series_uid: copy(&instance.series_instance_uid),
+        sop_class: instance.sop_class_uid.clone(),
+        modality: instance.modality.clone(),
+        commitment: None,
+    }
+}
+
+/// A word for a `code` field: a code string of DICOM or of ours in lower case.
+fn code(text: &str) -> Code {
+    let word: String = text.to_ascii_lowercase().replace([' ', '/'], "-");
     if is_code(&word) { word.into() } else { "unknown".into() }
 }
 
+fn intent_refs(model: &ReleasedModel) -> Vec<Ref> {
+    vec![model.registered().as_ref_to("model"), model.decision().as_ref_to("decision")]
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Pipeline<'_> {
-    fn draft(&self, entry_id: EntryId, refs: Vec<vidimus_log::Ref>, body: impl Into<Body>) -> Draft {
+    fn draft(&self, entry_id: EntryId, refs: Vec<Ref>, body: impl Into<Body>) -> Draft {
         Draft { entry_id, actor: self.house.actor(), refs, body: body.into(), trace: self.house.trace() }
     }
 
-    fn commit(&self, subject: &Subject, entry: &EntryId, field: &str, value: &[u8]) -> anyhow::Result<Commit> {
-        Ok(self.house.site.vault().commit(subject, entry, field, value)?)
+    /// Commitments to the fields of an entry, in one transaction of the vault.
+    fn commits<const N: usize>(
+        &self,
+        subject: &Subject,
+        entry: &EntryId,
+        fields: [(&str, &[u8]); N],
+    ) -> anyhow::Result<[Commit; N]> {
+        let commits = self.house.site.vault().commit_all(subject, entry, &fields)?;
+        commits.try_into().map_err(|_| anyhow::anyhow!("the vault answered with another number of commitments"))
+    }
+
+    /// What was asked for, as the request's commitment covers it.
+    fn request(&self) -> String {
+        format!("{{\"purpose\":\"{}\",\"verb\":\"read\"}}", self.purpose.as_str())
     }
 
     /// `read_intent`, with the registry rows of the study's new films.
@@ -93,73 +124,275 @@ impl Pipeline<'_> {
         model: &ReleasedModel,
         accepted: &Accepted,
     ) -> anyhow::Result<Receipt> {
-        let site = &self.house.site;
-        let id = site.new_id();
+        let Some(first) = study.films.first() else { anyhow::bail!("a study without a film has no intent") };
+        let (id, body) = self.intent(&study.subject, &first.film.instance, model, accepted)?;
+        let rows = std::mem::take(&mut study.rows);
+        Ok(self.house.site.record_with(self.draft(id, intent_refs(model), body), rows)?)
+    }
+
+    fn intent(
+        &self,
+        subject: &Subject,
+        first: &Instance,
+        model: &ReleasedModel,
+        accepted: &Accepted,
+    ) -> anyhow::Result<(EntryId, ReadIntent)> {
+        let id = self.house.site.new_id();
         let bundle = model.candidate().bundle();
-        let first = study.films.first().map(|film| &film.instance);
-        let commit = |field: &str, value: &[u8]| self.commit(&study.subject, &id, field, value);
+        let (inputs, request) = (accepted.input_digest().hex(), self.request());
+        let fields = [
+            ("patient", first.patient.id.open().as_bytes()),
+            ("study", first.study_instance_uid.open().as_bytes()),
+            ("inputs", inputs.as_bytes()),
+            ("request", request.as_bytes()),
+        ];
+        let [patient, study, inputs, request] = self.commits(subject, &id, fields)?;
         let body = ReadIntent {
-            patient: commit("patient", study.facts.patient_id.open().as_bytes())?,
-            study: commit("study", study.facts.study_uid.open().as_bytes())?,
-            inputs: commit("inputs", accepted.input_digest().hex().as_bytes())?,
-            modality: code(first.and_then(|instance| instance.modality.as_deref())),
-            body_part: code(first.and_then(|instance| instance.body_part.as_deref())),
+            patient,
+            study,
+            inputs,
+            modality: code(&first.modality),
+            body_part: code(first.body_part.as_deref().unwrap_or_default()),
             n_images: accepted.images().len() as u64,
             model: Sha256(bundle.root()),
-            preproc: Sha256(preparation_digest(model)?),
+            preproc: Sha256(bundle.preparation_digest()),
             runtime: Sha256(self.house.runtime),
-            request: commit("request", self.request().as_bytes())?,
+            request,
             purpose: self.purpose,
             priority: "routine".into(),
             deadline_ms: self.house.now_ms() + DEADLINE_MS,
         };
-        let refs = vec![model.registered().as_ref_to("model"), model.decision().as_ref_to("decision")];
-        let rows = std::mem::take(&mut study.rows);
-        Ok(site.record_with(self.draft(id, refs, body), rows)?)
+        Ok((id, body))
     }
 
-    /// What was asked for, as the request's commitment covers it.
-    fn request(&self) -> String {
-        format!("{{\"purpose\":\"{}\",\"verb\":\"read\"}}", self.purpose.as_str())
+    /// Reads again what was read before, as an intent and an outcome of purpose `replay`; nothing is released.
+    pub(crate) fn again(
+        &self,
+        instances: &[Instance],
+        accepted: &Accepted,
+        model: &ReleasedModel,
+    ) -> anyhow::Result<Reading> {
+        let started = Instant::now();
+        let Some(first) = instances.first() else { anyhow::bail!("the reading has no original") };
+        let site = &self.house.site;
+        let subject = self.house.subject(&site.keyed("patient", first.patient.id.open().as_bytes()))?;
+        let (id, body) = self.intent(&subject, first, model, accepted)?;
+        let intent = site.record(self.draft(id, intent_refs(model), body))?;
+        let permit = IntentReceipt::new(intent.clone(), model)?;
+        let reading = match vidimus_reader::read(model, accepted, &permit) {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.record_failure(model, &intent)?;
+                return Err(error.into());
+            }
+        };
+        let id = site.new_id();
+        let commits = self.digest_commits(&subject, &id, &reading, None)?;
+        let body = self.outcome(&reading, commits, micros(started));
+        site.record(self.draft(id, vec![intent.as_ref_to("intent")], body))?;
+        Ok(reading)
     }
 
     /// `read_outcome` with status ok, and the reading's row for replay.
     pub(super) fn record_outcome(
         &self,
         study: &mut Study,
-        model: &ReleasedModel,
         intent: &Receipt,
         reading: &Reading,
         source: &FhirSource<'_>,
         pictures: &Pictures,
     ) -> anyhow::Result<Receipt> {
-        let site = &self.house.site;
-        let id = site.new_id();
-        for (film, facts) in study.films.iter().zip(&mut study.facts.instances) {
+        let id = self.house.site.new_id();
+        for (kept, facts) in study.films.iter().zip(&mut study.facts.instances) {
             // One field a film: an opening shows one image and no other.
-            let field = format!("pixels_{}", film.instance.bytes_digest.hex().get(..16).unwrap_or_default());
-            facts.commitment =
-                self.commit(&study.subject, &id, &field, film.instance.bytes_digest.hex().as_bytes())?.to_string();
+            let digest = kept.film.instance.bytes_digest.hex();
+            let field = format!("pixels_{}", digest.get(..16).unwrap_or(&digest));
+            let [commitment] = self.commits(&study.subject, &id, [(field.as_str(), digest.as_bytes())])?;
+            facts.commitment = Some(commitment.to_string());
         }
         let report = source.draft(&study.facts, crate::fhir::Result::Evaluated(reading), Some(pictures), &id);
-        let commit = |field: &str, value: &[u8]| self.commit(&study.subject, &id, field, value).map(Some);
+        let commits = self.digest_commits(&study.subject, &id, reading, Some(&report))?;
+        let body = self.outcome(reading, commits, micros(source.started));
+        let facts = ReplayFacts::new(study.objects(), "evaluated", None, Some(reading), self.house.runtime);
+        let row = self.reading_row(study, intent.entry_id, id, Status::Evaluated, reading.model.package_root, &facts)?;
+        Ok(self.house.site.record_with(self.draft(id, vec![intent.as_ref_to("intent")], body), vec![row])?)
+    }
+
+    /// Commitments to a reading's digests, and to its report where one was made.
+    fn digest_commits(
+        &self,
+        subject: &Subject,
+        id: &EntryId,
+        reading: &Reading,
+        report: Option<&[u8]>,
+    ) -> anyhow::Result<[Option<Commit>; 5]> {
         let digests = &reading.digests;
-        let body = ReadOutcome {
+        let hex = [digests.input, digests.preprocessing, digests.output, digests.saliency].map(|digest| digest.hex());
+        let names = ["input", "prepared", "output", "saliency"];
+        let mut fields: Vec<(&str, &[u8])> = names.into_iter().zip(hex.iter().map(String::as_bytes)).collect();
+        fields.extend(report.map(|report| ("report", report)));
+        let mut commits = self.house.site.vault().commit_all(subject, id, &fields)?.into_iter();
+        Ok(std::array::from_fn(|_| commits.next()))
+    }
+
+    /// The body of an outcome with status ok.
+    fn outcome(
+        &self,
+        reading: &Reading,
+        [input, prepared, output, saliency, report]: [Option<Commit>; 5],
+        duration_us: u64,
+    ) -> ReadOutcome {
+        ReadOutcome {
             status: OutcomeStatus::Ok,
-            input: commit("input", digests.input.hex().as_bytes())?,
-            prepared: commit("prepared", digests.preprocessing.hex().as_bytes())?,
-            output: commit("output", digests.output.hex().as_bytes())?,
-            saliency: commit("saliency", digests.saliency.hex().as_bytes())?,
-            report: commit("report", &report)?,
-            saliency_method: Some(code(Some(&reading.saliency.method().replace('/', "-")))),
+            input,
+            prepared,
+            output,
+            saliency,
+            report,
+            saliency_method: Some(code(reading.saliency.method())),
+            model: Sha256(reading.model.package_root),
+            runtime: Sha256(self.house.runtime),
+            duration_us,
+            warnings: reading.quality.iter().map(|note| code(&note.code)).collect(),
+            error: None,
+        }
+    }
+
+    fn reading_row(
+        &self,
+        study: &Study,
+        intent: EntryId,
+        outcome: EntryId,
+        status: Status,
+        model_root: Digest,
+        facts: &ReplayFacts,
+    ) -> anyhow::Result<Row> {
+        let reading = self.house.site.vault().put(&study.subject, &serde_json::to_vec(facts)?)?;
+        Ok(Row::Reading { intent, outcome, status: status.as_str().into(), model_root, reading })
+    }
+
+    /// `read_outcome` of an inference that failed.
+    pub(super) fn record_failure(&self, model: &ReleasedModel, intent: &Receipt) -> anyhow::Result<Receipt> {
+        let site = &self.house.site;
+        let body = ReadOutcome {
+            status: OutcomeStatus::Failed,
+            input: None,
+            prepared: None,
+            output: None,
+            saliency: None,
+            report: None,
+            saliency_method: None,
             model: Sha256(model.candidate().bundle().root()),
             runtime: Sha256(self.house.runtime),
-            duration_us: source.elapsed_us(),
-            warnings: reading.quality.iter().map(|note| code(Some(&note.code))).collect(),
-            error: None,
+            duration_us: 0,
+            warnings: Vec::new(),
+            error: Some("inference".into()),
         };
-        let row = self.reading_row(study, intent.entry_id, id, Status::Evaluated, model, Some(reading), None)?;
-        let refs = vec![intent.as_ref_to("intent")];
-        Ok(site.record_with(self.draft(id, refs, body), vec![row])?)
+        Ok(site.record(self.draft(site.new_id(), vec![intent.as_ref_to("intent")], body))?)
+    }
+
+    /// `finding_released`: what left, committed to byte for byte.
+    pub(super) fn record_release(&self, study: &Study, outcome: &Receipt, fhir: &[u8]) -> anyhow::Result<()> {
+        let site = &self.house.site;
+        let id = site.new_id();
+        let [resource] = self.commits(&study.subject, &id, [("resource", fhir)])?;
+        let body = FindingReleased { resource, recipient: "local".into(), channel: "file".into() };
+        site.record(self.draft(id, vec![outcome.as_ref_to("outcome")], body))?;
+        Ok(())
+    }
+
+    /// `read_refused`: no inference was made. `status` is `NotEvaluated` where the guard said no, else `Failed`.
+    pub(super) fn record_refusal(&self, study: &mut Study, reason: &str, status: Status) -> anyhow::Result<Receipt> {
+        let site = &self.house.site;
+        let id = site.new_id();
+        let (input, request) = (study.input.hex(), self.request());
+        let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
+        let [input, request] = self.commits(&study.subject, &id, fields)?;
+        let body = self.refusal_body(Some(input), reason, request);
+        let mut rows = std::mem::take(&mut study.rows);
+        if status == Status::NotEvaluated {
+            let facts =
+                ReplayFacts::new(study.objects(), status.as_str(), Some(reason), None, self.house.runtime);
+            rows.push(self.reading_row(study, id, id, status, body.model.0, &facts)?);
+        }
+        Ok(site.record_with(self.draft(id, self.model_ref(), body), rows)?)
+    }
+
+    fn model_ref(&self) -> Vec<Ref> {
+        self.model.iter().map(|model| model.registered().as_ref_to("model")).collect()
+    }
+
+    fn refusal_body(&self, input: Option<Commit>, reason: &str, request: Commit) -> ReadRefused {
+        // Without an admitted model there is no guard either: both digests are then those of nothing.
+        let nothing = Digest::of(&[]);
+        let bundle = self.model.as_ref().ok().map(|model| model.candidate().bundle());
+        let guard = bundle.and_then(|bundle| bundle.digest(&bundle.package().guard).ok()).unwrap_or(nothing);
+        let model = bundle.map_or(nothing, vidimus_reader::Bundle::root);
+        ReadRefused { input, reason: code(reason), guard: Sha256(guard), model: Sha256(model), request }
+    }
+
+    /// A file that is no instance: `read_refused` with reason `unreadable`.
+    pub(super) fn unreadable(&self, fault: Unreadable) -> anyhow::Result<StudyReading> {
+        let site = &self.house.site;
+        let id = site.new_id();
+        let subject = site.vault().site()?;
+        let [request] = self.commits(&subject, &id, [("request", self.request().as_bytes())])?;
+        let body = self.refusal_body(None, "unreadable", request);
+        let receipt = site.record(self.draft(id, self.model_ref(), body))?;
+        let files = Files { receipt: Some(files::write_receipt(self.out, &receipt)?), ..Files::default() };
+        Ok(StudyReading {
+            title: fault.name,
+            study_uid: None,
+            status: Status::Failed,
+            reason: Some(Reason { code: "unreadable".into(), text: fault.error.to_string() }),
+            model: None,
+            reading: None,
+            input: None,
+            receipt: Some(receipt),
+            files,
+            timing: Timing::default(),
+        })
+    }
+
+    /// A film that contradicts what is known: the first is kept, this one is refused, both are in the log.
+    pub(super) fn conflict(&self, conflict: Conflict) -> anyhow::Result<StudyReading> {
+        let (reason, text) = match conflict.kind {
+            ConflictKind::Patient => (
+                "patient-conflict",
+                "Patient ID (0010,0020): the study belongs to another patient; the first to arrive is kept, this film is set aside",
+            ),
+            ConflictKind::Instance => (
+                "duplicate-instance",
+                "SOP Instance UID (0008,0018): it names another image already; the first to arrive is kept, this film is refused",
+            ),
+        };
+        let site = &self.house.site;
+        let instance = &conflict.film.instance;
+        let id = site.new_id();
+        let patient = site.keyed("patient", instance.patient.id.open().as_bytes());
+        let (input, request) = (instance.bytes_digest.hex(), self.request());
+        let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
+        let [input, request] = self.commits(&self.house.subject(&patient)?, &id, fields)?;
+        let receipt = site.record(self.draft(id, self.model_ref(), self.refusal_body(Some(input), reason, request)))?;
+        let incident = Incident {
+            code: reason.into(),
+            severity: "warning".into(),
+            detail: Sha256(receipt.leaf),
+            text: text.into(),
+        };
+        site.record(self.draft(site.new_id(), Vec::new(), incident))?;
+        let files = Files { receipt: Some(files::write_receipt(self.out, &receipt)?), ..Files::default() };
+        Ok(StudyReading {
+            title: conflict.film.name,
+            study_uid: Some(copy(&instance.study_instance_uid)),
+            status: Status::Failed,
+            reason: Some(Reason { code: reason.into(), text: text.into() }),
+            model: None,
+            reading: None,
+            input: Some(instance.bytes_digest),
+            receipt: Some(receipt),
+            files,
+            timing: Timing::default(),
+        })
     }
 }

@@ -9,17 +9,18 @@ mod entries;
 mod files;
 mod result;
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use vidimus_imaging::Instance;
-use vidimus_log::{Phi, body::ReadPurpose};
+use vidimus_log::{Receipt, body::ReadPurpose};
 use vidimus_reader::{Accepted, AdmissionError, IntentReceipt, NotAccepted, Reading, Refusal, ReleasedModel};
 
-pub(crate) use arrive::{Film, Group, gather};
+pub(crate) use arrive::{Group, gather};
 pub(crate) use result::{Files, Reason, Status, StudyReading, Timing};
 
-use crate::site::House;
+use crate::{fhir, site::House};
 use entries::Study;
+use files::FhirSource;
 
 /// What a run of readings needs.
 pub(crate) struct Pipeline<'a> {
@@ -45,18 +46,19 @@ impl Pipeline<'_> {
         if films.is_empty() {
             return Ok(results);
         }
-        let arrival = timing.step("arrive", || arrive::arrive(self.house, films))?;
-        for conflict in arrival.conflicts {
+        let mut arrival = timing.step("arrive", || arrive::arrive(self.house, films))?;
+        for conflict in std::mem::take(&mut arrival.conflicts) {
             results.push(self.conflict(conflict)?);
         }
-        if let Some(study) = Study::new(self.house, arrival.films, arrival.rows) {
+        if let Some(study) = Study::new(self.house, arrival)? {
             results.push(self.study(study, timing)?);
         }
         Ok(results)
     }
 
     /// Guard, intent, reading, outcome, release.
-    fn study(&self, study: Study, mut timing: Timing) -> anyhow::Result<StudyReading> {
+    fn study(&self, mut study: Study, mut timing: Timing) -> anyhow::Result<StudyReading> {
+        let started = Instant::now();
         let model = match self.model {
             Ok(model) => model,
             Err(error) => {
@@ -64,7 +66,7 @@ impl Pipeline<'_> {
                 return self.failed(study, reason, timing);
             }
         };
-        let instances: Vec<&Instance> = study.films.iter().map(|film| &film.instance).collect();
+        let instances: Vec<&Instance> = study.films.iter().map(|kept| &kept.film.instance).collect();
         let accepted = match timing.step("guard", || model.candidate().accept(&instances)) {
             Ok(accepted) => accepted,
             Err(NotAccepted::Refused(refusal)) => return self.refused(study, model, &refusal, timing),
@@ -77,39 +79,39 @@ impl Pipeline<'_> {
                 return self.failed(study, reason, timing);
             }
         };
-        let intent = timing.step("intent", || self.record_intent(&study, model, &accepted))?;
+        let intent = timing.step("intent", || self.record_intent(&mut study, model, &accepted))?;
         let permit = IntentReceipt::new(intent.clone(), model)?;
         match timing.step("infer_explain", || vidimus_reader::read(model, &accepted, &permit)) {
-            Ok(reading) => self.evaluated(study, model, &accepted, &intent, reading, timing),
+            Ok(reading) => self.evaluated(study, &accepted, &intent, reading, started, timing),
             Err(error) => {
-                let receipt = self.record_failure(&study, model, &intent)?;
+                let receipt = self.record_failure(model, &intent)?;
                 let reason = Reason { code: "inference".into(), text: error.to_string() };
-                Ok(self.result(study, Status::Failed, Some(reason), Some(receipt), timing))
+                Ok(self.result(study, Status::Failed, Some(reason), receipt, timing))
             }
         }
     }
 
     fn evaluated(
         &self,
-        study: Study,
-        model: &ReleasedModel,
+        mut study: Study,
         accepted: &Accepted,
-        intent: &vidimus_log::Receipt,
+        intent: &Receipt,
         reading: Reading,
+        started: Instant,
         mut timing: Timing,
     ) -> anyhow::Result<StudyReading> {
         let display = &accepted.images()[reading.image].display;
         let pictures = timing.step("draw", || files::Pictures::draw(display, &reading.saliency))?;
         let issued = self.house.now_text();
-        let source = files::FhirSource { house: self.house, facts: model.facts(), study: &study.facts, issued: &issued };
-        let outcome = timing.step("outcome", || {
-            self.record_outcome(&study, model, intent, &reading, &source, &pictures)
-        })?;
-        let fhir = source.released(crate::fhir::Result::Evaluated(&reading), Some(&pictures), &outcome);
+        let source = FhirSource { house: self.house, model: &reading.model, issued: &issued, started };
+        let outcome =
+            timing.step("outcome", || self.record_outcome(&mut study, intent, &reading, &source, &pictures))?;
+        let result = fhir::Result::Evaluated(&reading);
+        let fhir = source.released(&study.facts, result, Some(&pictures), &outcome)?;
         timing.step("release", || self.record_release(&study, &outcome, &fhir))?;
         let files = timing.step("write", || files::write(self.out, &outcome, &fhir, Some(&pictures)))?;
-        let mut result = self.result(study, Status::Evaluated, None, Some(outcome), timing);
-        result.model = Some(model.facts());
+        let mut result = self.result(study, Status::Evaluated, None, outcome, timing);
+        result.model = Some(reading.model.clone());
         result.reading = Some(reading);
         result.files = files;
         Ok(result)
@@ -117,27 +119,29 @@ impl Pipeline<'_> {
 
     fn refused(
         &self,
-        study: Study,
+        mut study: Study,
         model: &ReleasedModel,
         refusal: &Refusal,
         mut timing: Timing,
     ) -> anyhow::Result<StudyReading> {
-        let receipt = timing.step("outcome", || self.record_refusal(&study, refusal.code.as_str(), true))?;
-        let issued = self.house.now_text();
-        let source = files::FhirSource { house: self.house, facts: model.facts(), study: &study.facts, issued: &issued };
-        let fhir = source.released(crate::fhir::Result::NotEvaluated(refusal), None, &receipt);
+        let started = Instant::now();
+        let code = refusal.code.as_str();
+        let receipt = timing.step("outcome", || self.record_refusal(&mut study, code, Status::NotEvaluated))?;
+        let (issued, facts) = (self.house.now_text(), model.facts());
+        let source = FhirSource { house: self.house, model: &facts, issued: &issued, started };
+        let fhir = source.released(&study.facts, fhir::Result::NotEvaluated(refusal), None, &receipt)?;
         let files = timing.step("write", || files::write(self.out, &receipt, &fhir, None))?;
-        let reason = Reason { code: refusal.code.to_string(), text: refusal.text.clone() };
-        let mut result = self.result(study, Status::NotEvaluated, Some(reason), Some(receipt), timing);
-        result.model = Some(model.facts());
+        let reason = Reason { code: code.into(), text: refusal.text.clone() };
+        let mut result = self.result(study, Status::NotEvaluated, Some(reason), receipt, timing);
+        result.model = Some(facts);
         result.files = files;
         Ok(result)
     }
 
-    fn failed(&self, study: Study, reason: Reason, mut timing: Timing) -> anyhow::Result<StudyReading> {
-        let receipt = timing.step("outcome", || self.record_refusal(&study, &reason.code, false))?;
+    fn failed(&self, mut study: Study, reason: Reason, mut timing: Timing) -> anyhow::Result<StudyReading> {
+        let receipt = timing.step("outcome", || self.record_refusal(&mut study, &reason.code, Status::Failed))?;
         let files = Files { receipt: Some(files::write_receipt(self.out, &receipt)?), ..Files::default() };
-        let mut result = self.result(study, Status::Failed, Some(reason), Some(receipt), timing);
+        let mut result = self.result(study, Status::Failed, Some(reason), receipt, timing);
         result.files = files;
         Ok(result)
     }
@@ -147,18 +151,18 @@ impl Pipeline<'_> {
         study: Study,
         status: Status,
         reason: Option<Reason>,
-        receipt: Option<vidimus_log::Receipt>,
+        receipt: Receipt,
         timing: Timing,
     ) -> StudyReading {
         StudyReading {
             title: study.title,
-            study_uid: Some(Phi::new(study.facts.study_uid.open().clone())),
+            study_uid: Some(study.facts.study_uid),
             status,
             reason,
             model: None,
             reading: None,
             input: Some(study.input),
-            receipt,
+            receipt: Some(receipt),
             files: Files::default(),
             timing,
         }

@@ -17,6 +17,17 @@ pub(crate) enum Status {
     Failed,
 }
 
+impl Status {
+    /// The word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Evaluated => "evaluated",
+            Self::NotEvaluated => "not_evaluated",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Why it was not evaluated, or failed.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Reason {

@@ -1,0 +1,82 @@
+//! `vidimus model`: the models of this site and what the log says of them.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Common, exit};
+use crate::{gate, site::House};
+
+/// Verbs of `vidimus model`.
+#[derive(Subcommand)]
+pub(crate) enum Model {
+    /// The registered models, one a line.
+    List,
+    /// One model: package, claim, limits, operating point, figures, release.
+    Show {
+        /// The model's name, or the start of its package root.
+        name: String,
+    },
+}
+
+pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
+    let output = common.output();
+    let house = House::open(&common.dir()?)?;
+    let mut faults = 0;
+    for row in house.site.models()? {
+        if let Model::Show { name } = verb
+            && row.name != *name
+            && !row.root.hex().starts_with(name.as_str())
+        {
+            continue;
+        }
+        let admitted = gate::admit_row(&house, &row)?;
+        faults += usize::from(admitted.is_err());
+        let mut object = json!({
+            "id": row.name,
+            "version": row.version,
+            "package_root": row.root,
+            "state": row.state,
+            "admitted": admitted.is_ok(),
+            "error": admitted.as_ref().err().map(ToString::to_string),
+        });
+        let mut text = match &admitted {
+            Ok(model) => format!("{} {}  {}  root {}", row.name, row.version, model.deployment().mode(), row.root),
+            Err(error) => format!("{} {}  NOT ADMITTED: {error}", row.name, row.version),
+        };
+        if let (Model::Show { .. }, Ok(model)) = (verb, &admitted) {
+            let package = model.candidate().bundle().package();
+            let figures = model.figures();
+            object["package"] = json!(package);
+            object["mode"] = json!(model.deployment().mode());
+            object["figures"] = json!({
+                "sensitivity": figures.sensitivity,
+                "specificity": figures.specificity,
+                "ci95": figures.ci95,
+                "set": figures.set,
+            });
+            object["release"] =
+                json!({ "entry_id": model.decision().entry_id.to_string(), "index": model.decision().index });
+            text.push_str(&format!(
+                "\n{}\nIntended use {}: {}\n{}\nAt threshold {}: sensitivity {:.3} [{:.3}, {:.3}], specificity {:.3} [{:.3}, {:.3}] on {}\nReleased by entry {} of the log",
+                package.title,
+                package.intended_use.id,
+                package.intended_use.text,
+                package.intended_use.limits.iter().map(|limit| format!("  - {limit}")).collect::<Vec<_>>().join("\n"),
+                package.findings.first().map_or(0.0, |finding| finding.operating_point.threshold),
+                figures.sensitivity,
+                figures.ci95.sensitivity.low,
+                figures.ci95.sensitivity.high,
+                figures.specificity,
+                figures.ci95.specificity.low,
+                figures.ci95.specificity.high,
+                figures.set,
+                model.decision().index,
+            ));
+        }
+        output.result(&object, || text)?;
+    }
+    house.close()?;
+    Ok(exit(faults))
+}
