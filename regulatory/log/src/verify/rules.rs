@@ -107,8 +107,7 @@ impl Rules {
     }
 
     fn judge_time(&mut self, header: &Header<'_>) -> Result<(), SchemaError> {
-        let word = |name: &str| header.body.member(name).map(Node::raw);
-        if header.kind == "incident" && word("code") == Some("\"clock_step\"") {
+        if is_clock_step(header) {
             self.t_ms_max = header.t_ms;
             return Ok(());
         }
@@ -121,7 +120,8 @@ impl Rules {
 
     fn judge_boot(&self, header: &Header<'_>) -> Result<(), SchemaError> {
         let good = match header.boot {
-            None => !self.booted,
+            // A process whose clock stepped back says so before it announces itself.
+            None => !self.booted || is_clock_step(header),
             Some(boot) if header.kind == "boot" => boot == header.entry_id,
             Some(boot) => self.ids.get(&boot).is_some_and(|seen| seen.kind == "boot"),
         };
@@ -146,4 +146,8 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+fn is_clock_step(header: &Header<'_>) -> bool {
+    header.kind == "incident" && header.body.member("code").map(Node::raw) == Some("\"clock_step\"")
 }

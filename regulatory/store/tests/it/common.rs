@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use diesel::{
+    Connection as _, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _, dsl::sql, sql_types::Text,
+};
 use tempfile::TempDir;
 use vidimus_log::{Actor, Body, Digest, Draft, EntryId, Receipt, Recorder as _, body, values::Commit};
 use vidimus_store::{BootFacts, Site, SiteFacts};
@@ -111,5 +114,40 @@ pub(crate) fn outcome(site: &Site, intent: &Receipt) -> Draft {
         refs,
         body: Body::from(body),
         trace: None,
+    }
+}
+
+/// A raw connection to a database of the site, as an intruder with the file has it.
+pub(crate) fn raw(dir: &Path, file: &str) -> SqliteConnection {
+    SqliteConnection::establish(dir.join(file).to_str().unwrap()).unwrap()
+}
+
+/// Runs statements on `log.db` with the triggers away, and puts them back as they were.
+pub(crate) fn behind_the_triggers(dir: &Path, statements: &str) {
+    let mut connection = raw(dir, "log.db");
+    let query = "SELECT name || char(10) || sql FROM sqlite_schema WHERE type = 'trigger'";
+    let triggers: Vec<String> = sql::<Text>(query).load(&mut connection).unwrap();
+    let triggers: Vec<_> = triggers.iter().map(|row| row.split_once('\n').unwrap()).collect();
+    for (name, _) in &triggers {
+        connection.batch_execute(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    connection.batch_execute(statements).unwrap();
+    for (_, create) in &triggers {
+        connection.batch_execute(create).unwrap();
+    }
+}
+
+/// Copies a folder with what is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }

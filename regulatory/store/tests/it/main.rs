@@ -1,4 +1,9 @@
 //! The store as a whole: one binary, one module a subject.
 
 mod common;
+mod faults;
+mod folder;
+mod kill;
 mod site;
+mod tamper;
+mod vault;
