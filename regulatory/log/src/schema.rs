@@ -117,13 +117,35 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 
 /// The table as text: what `schema` in `site_opened` is the digest of.
 pub fn text() -> String {
-    use std::fmt::Write as _;
     let mut out = String::from("vidimus/schema/v1\n");
     for kind in KINDS {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{} {:?} needs {:?}", kind.name, kind.body, kind.needs);
+        out.push_str(&format!("{}({}) {}\n", kind.name, kind.needs.join(","), describe(&kind.body)));
     }
     out
+}
+
+fn describe(shape: &Shape) -> String {
+    let word = match shape {
+        Shape::Digest => "digest",
+        Shape::Commit => "commit",
+        Shape::Decimal => "dec",
+        Shape::Code => "code",
+        Shape::Text => "text",
+        Shape::Leaf => "leaf",
+        Shape::Seed => "seed",
+        Shape::Natural => "natural",
+        Shape::Integer => "int",
+        Shape::Bool => "bool",
+        Shape::Word(words) => return words.join("/"),
+        Shape::List(item) => return format!("[{}]", describe(item)),
+        Shape::Record(fields) => {
+            let field = |field: &FieldRule| {
+                format!("{}{}:{}", field.name, if field.optional { "?" } else { "" }, describe(&field.shape))
+            };
+            return format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","));
+        }
+    };
+    word.to_owned()
 }
 
 /// The digest of [`text`].

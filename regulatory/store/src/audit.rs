@@ -10,13 +10,14 @@ use diesel::{
 use vidimus_log::{Entry, EntryId, LogFacts, leaf_hash, note::VerifyingKey, tile, tree, verify_log};
 
 use crate::{
-    SiteError, check, database,
+    SiteError, anchor, check, database,
     nodes::{Published, natural, sql},
     tables::{log_entry, log_tile, open_intent},
 };
 
 /// Verifies the log of the site in `dir`.
 pub(crate) fn verify(dir: &Path, key: &VerifyingKey) -> Result<LogFacts, SiteError> {
+    let state = anchor::read(dir)?;
     let mut connection = database::open_read(dir, &database::LOG)?;
     let begin = SiteError::database("log.db", "begin reading");
     connection.batch_execute("BEGIN").map_err(begin)?;
@@ -26,7 +27,7 @@ pub(crate) fn verify(dir: &Path, key: &VerifyingKey) -> Result<LogFacts, SiteErr
     tiles(&mut connection, size)?;
     let facts = verify_log(&mut Published(&mut connection), key)?;
     intents(&mut connection, &facts.open_intents)?;
-    check::anchor(dir, &mut connection, &head)?;
+    check::anchor(&state, &mut connection, &head)?;
     Ok(facts)
 }
 

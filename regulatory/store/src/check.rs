@@ -6,13 +6,14 @@ use std::path::Path;
 
 use diesel::{QueryDsl as _, RunQueryDsl as _, SqliteConnection, dsl::max};
 use vidimus_log::{
-    Digest, leaf_hash,
+    Body, Digest, Entry, leaf_hash,
     note::{SignedCheckpoint, VerifyingKey},
     tree::{self, Frontier},
 };
 
 use crate::{
-    SiteError, anchor,
+    SiteError,
+    anchor::State,
     log::Head,
     nodes::{self, TileNodes, natural},
     tables::{log_entry, log_head},
@@ -61,9 +62,9 @@ pub(crate) fn tail(connection: &mut SqliteConnection, size: u64) -> Result<(), S
     differing.map_or(Ok(()), |(index, _)| Err(tampered(&format!("entry {index} differs from its leaf"))))
 }
 
-/// The anchor must be a state that this log has been in.
-pub(crate) fn anchor(dir: &Path, connection: &mut SqliteConnection, head: &Head) -> Result<(), SiteError> {
-    let state = anchor::read(dir)?;
+/// The anchor must be a state that this log has been in. Where another process may append meanwhile, read the anchor
+/// before the log: it follows each commit.
+pub(crate) fn anchor(state: &State, connection: &mut SqliteConnection, head: &Head) -> Result<(), SiteError> {
     let size = head.frontier.size();
     if state.size > size {
         let what = format!("it holds {size} entries, and the anchor has seen {}", state.size);
@@ -74,6 +75,25 @@ pub(crate) fn anchor(dir: &Path, connection: &mut SqliteConnection, head: &Head)
         let what =
             format!("another history: the root at {} entries is not the one that the anchor has seen", state.size);
         return Err(SiteError::Rollback { what });
+    }
+    Ok(())
+}
+
+/// The policy file and the public key must be those that the first entry names.
+pub(crate) fn policy(dir: &Path, connection: &mut SqliteConnection, key: &VerifyingKey) -> Result<(), SiteError> {
+    let path = dir.join("log.policy");
+    let policy = std::fs::read(&path).map_err(SiteError::io("read", &path))?;
+    let first = nodes::bodies(connection, 0, 1)?.pop().and_then(|entry| Entry::parse(&entry).ok());
+    let Some(Body::SiteOpened(opened)) = first.map(|entry| entry.body) else {
+        return Err(tampered("the first entry is no site_opened"));
+    };
+    if Digest::from(opened.policy) != Digest::of(&policy) {
+        let what = "it is not the policy that the first entry names".to_owned();
+        return Err(SiteError::Tampered { file: "log.policy", what });
+    }
+    if !opened.vkeys.iter().any(|vkey| vkey.as_str() == key.text()) {
+        let what = "it is not a key that the first entry names".to_owned();
+        return Err(SiteError::Tampered { file: "log.vkey", what });
     }
     Ok(())
 }

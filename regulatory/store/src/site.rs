@@ -10,7 +10,8 @@ use std::{
 };
 
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, connection::SimpleConnection as _,
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -25,7 +26,7 @@ use crate::{
     anchor::Anchor,
     audit, check, database, files, keys,
     keys::Secret,
-    log::{Log, Writer, new_id},
+    log::{Head, Log, Writer, new_id},
     nodes::{self, Published, natural},
     registry,
     tables::{log_entry, log_meta, open_intent},
@@ -125,7 +126,8 @@ impl Site {
         let mut connection = database::open(dir, &database::LOG)?;
         let head = check::head(&mut connection, &vkey)?;
         check::tail(&mut connection, head.frontier.size())?;
-        check::anchor(dir, &mut connection, &head)?;
+        check::anchor(&anchor::read(dir)?, &mut connection, &head)?;
+        check::policy(dir, &mut connection, &vkey)?;
         database::probe(&mut connection)?;
         let key = keys::signing(dir, vkey.name())?;
         if key.verifying_key() != vkey {
@@ -166,7 +168,7 @@ impl Site {
     pub fn open_read(dir: &Path) -> Result<Self, SiteError> {
         let key = read_vkey(dir)?;
         let mut connection = database::open_read(dir, &database::LOG)?;
-        let head = check::head(&mut connection, &key)?;
+        let head = read_head(&mut connection, &key)?;
         let vault = database::open_read(dir, &database::VAULT)?;
         let kek = keys::read(&dir.join("keys").join("kek.1"))?;
         let origin = key.name().to_owned();
@@ -188,6 +190,15 @@ impl Site {
             log.fence = Some("a panic left the outcome of a write in doubt: restart the program".to_owned());
             log
         })
+    }
+
+    /// The log with its newest head: a reader's follows the process that writes.
+    fn newest(&self) -> Result<MutexGuard<'_, Log>, SiteError> {
+        let mut log = self.log();
+        if log.writer.is_none() {
+            log.head = read_head(&mut log.connection, &self.key)?;
+        }
+        Ok(log)
     }
 
     /// Closes the intents that a process before this one left open.
@@ -273,7 +284,7 @@ impl Site {
         self.log().append(drafts)
     }
 
-    /// Number of entries.
+    /// Number of entries; for a reader those at its opening or its last receipt.
     pub fn size(&self) -> u64 {
         self.log().head.frontier.size()
     }
@@ -303,10 +314,10 @@ impl Site {
 
     /// The receipt of an entry under the newest checkpoint.
     pub fn receipt(&self, id: &EntryId) -> Result<Receipt, SiteError> {
-        self.log().receipt(id)
+        self.newest()?.receipt(id)
     }
 
-    /// The newest signed checkpoint.
+    /// The newest signed checkpoint; for a reader the one at its opening or its last receipt.
     pub fn checkpoint(&self) -> String {
         self.log().head.note.clone()
     }
@@ -318,7 +329,7 @@ impl Site {
 
     /// Writes the log as a folder of C2SP tlog-tiles: bundles, tiles, and the checkpoint last.
     pub fn write_tiles(&self, out: &Path) -> Result<(), SiteError> {
-        let mut log = self.log();
+        let mut log = self.newest()?;
         let size = log.head.frontier.size();
         let note = log.head.note.clone();
         let mut published = Published(&mut log.connection);
@@ -388,6 +399,15 @@ impl Recorder for Site {
     fn record(&self, draft: Draft) -> Result<Receipt, RecordError> {
         self.record_with(draft, Vec::new())
     }
+}
+
+/// The verified head on a snapshot, as another process may append meanwhile.
+fn read_head(connection: &mut SqliteConnection, key: &VerifyingKey) -> Result<Head, SiteError> {
+    let failed = SiteError::database("log.db", "begin reading");
+    connection.batch_execute("BEGIN").map_err(&failed)?;
+    let head = check::head(connection, key);
+    connection.batch_execute("COMMIT").map_err(&failed)?;
+    head
 }
 
 fn read_vkey(dir: &Path) -> Result<VerifyingKey, SiteError> {

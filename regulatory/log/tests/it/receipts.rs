@@ -1,6 +1,10 @@
 //! Receipts: one file, one key; one changed byte anywhere is refused.
 
-use vidimus_log::{Receipt, note::VerifyingKey};
+use proptest::prelude::*;
+use vidimus_log::{
+    Receipt,
+    note::{SignedCheckpoint, VerifyingKey},
+};
 
 use crate::common::{Log, key};
 
@@ -62,4 +66,33 @@ fn the_signature_of_a_key_that_was_not_given_is_named_as_unchecked() {
     receipt.checkpoint.push_str("\u{2014} witness.example/w1 WG0LmgAAAABpQwWA\n");
     let read = Receipt::parse_tlog_proof(&receipt.to_tlog_proof()).unwrap();
     assert_eq!(read.verify(&key()).unwrap().unchecked, ["witness.example/w1"]);
+}
+
+proptest! {
+    /// Proves: REQ-LOG-011
+    #[test]
+    fn no_text_makes_the_parsers_panic_and_what_they_accept_prints_again(
+        at in any::<prop::sample::Index>(),
+        insert in "[\\x00-\\x7f\u{2014}]{0,12}",
+        cut in 0..40_usize,
+    ) {
+        let text = Log::of_size(9).receipt(4).to_tlog_proof();
+        let mut changed: Vec<char> = text.chars().collect();
+        let start = at.index(changed.len());
+        let end = (start + cut).min(changed.len());
+        changed.splice(start..end, insert.chars());
+        let changed: String = changed.into_iter().collect();
+        if let Ok(receipt) = Receipt::parse_tlog_proof(&changed) {
+            prop_assert_eq!(receipt.to_tlog_proof(), changed.clone());
+            prop_assert!(changed == text || receipt.verify(&key()).is_err());
+        }
+        if let Some((_, note)) = changed.split_once("\n\n")
+            && let Ok(signed) = SignedCheckpoint::parse(note)
+        {
+            prop_assert_eq!(signed.note(), note);
+        }
+        let _ = vidimus_log::note::VerifyingKey::parse(&changed);
+        let _ = vidimus_log::tile::Name::parse(&changed);
+        let _ = vidimus_log::tile::entries(changed.as_bytes()).count();
+    }
 }

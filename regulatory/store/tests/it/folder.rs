@@ -109,3 +109,11 @@ fn an_origin_that_cannot_be_one_is_refused_before_anything_is_made() {
     assert!(!dir.path().join("keys").exists());
     Site::create(dir.path(), &facts()).unwrap();
 }
+
+/// Proves: REQ-STO-005
+#[test]
+fn a_changed_policy_is_refused_at_start() {
+    let dir = made();
+    fs::write(dir.path().join("log.policy"), "quorum none\n").unwrap();
+    assert!(matches!(refusal(dir.path()), SiteError::Tampered { file: "log.policy", .. }));
+}

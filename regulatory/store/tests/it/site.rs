@@ -71,3 +71,25 @@ fn an_intent_left_open_is_closed_as_interrupted_at_the_next_start() {
     let last = String::from_utf8(site.entry(site.size() - 1).unwrap()).unwrap();
     assert!(last.contains("\"status\":\"interrupted\"") && last.contains(&open.entry_id.to_string()), "{last}");
 }
+
+/// Proves: REQ-STO-002
+#[test]
+fn a_reader_follows_and_audits_a_log_that_grows_beside_it() {
+    let dir = made();
+    let site = opened(dir.path());
+    let reader = Site::open_read(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..150 {
+                site.record(incident(site.new_id(), &format!("{number}"))).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            reader.verify().unwrap();
+        }
+    });
+    let last = site.record(incident(site.new_id(), "last")).unwrap();
+    let seen = reader.receipt(&last.entry_id).unwrap();
+    assert_eq!((seen.index, &seen.checkpoint), (last.index, &site.checkpoint()));
+    assert_eq!(reader.size(), site.size());
+}
