@@ -116,7 +116,7 @@ fn the_effect_of_identical_images_is_reported() {
 fn a_model_that_fails_one_subgroup_raises_its_alarm() {
     // virus is cases 75 and up: half of them missed
     let rater = |case: &[u8]| {
-        let missed = case[1] >= 75 && case[1] % 2 == 0;
+        let missed = case[1] >= 75 && case[1].is_multiple_of(2);
         evaluated(if case[0] == 1 && !missed { 0.9 } else { 0.1 }, 0.5)
     };
     let block =
