@@ -14,6 +14,7 @@ mod files;
 mod keys;
 mod log;
 mod nodes;
+mod opening;
 mod registry;
 mod rules;
 mod seal;
@@ -22,6 +23,7 @@ mod tables;
 mod vault;
 
 pub use error::{SiteError, VaultError};
+pub use opening::{BootFacts, SiteFacts};
 pub use registry::{InstanceRow, ModelRow, ReadingRow, Row};
-pub use site::{BootFacts, Site, SiteFacts};
+pub use site::Site;
 pub use vault::{ObjectId, Opening, Subject, Vault};
