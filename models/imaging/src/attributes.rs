@@ -81,11 +81,6 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The first number of an attribute, if one stands there.
-    pub(crate) fn number(&self, tag: Tag) -> Option<f64> {
-        self.numbers(tag).first().copied().filter(|number| number.is_finite())
-    }
-
     /// The whole number of an attribute: None where it is absent or empty, an error where it is something else.
     pub(crate) fn whole(&self, tag: Tag) -> Result<Option<i64>, ImagingError> {
         let Some(element) = self.element(tag) else { return Ok(None) };

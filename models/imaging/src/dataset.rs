@@ -287,7 +287,13 @@ impl Walker<'_> {
                 continue;
             }
             let present = end - head.start.min(end);
-            let length = usize::try_from(head.length).unwrap_or(usize::MAX);
+            let mut length = usize::try_from(head.length).unwrap_or(usize::MAX);
+            if length > present && sequence == tags::DIRECTORY_RECORD_SEQUENCE && depth == 1 {
+                // tools that take offsets out of a DICOMDIR leave the last record's length as it was; its elements
+                // must still be whole
+                self.warnings.push(Warning::SequenceLength);
+                length = present;
+            }
             if length > present {
                 let fault = format!("an item declares {length} bytes, {present} are left in its container");
                 return Err(ImagingError::structure(sequence, fault));

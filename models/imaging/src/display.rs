@@ -47,7 +47,7 @@ impl Decoded {
     /// The range shown where the file gives none: all of 8 bits, else from the least to the greatest value.
     fn range(&self, image: &Image<f32>, transform: &Modality) -> (f64, f64) {
         let bits = self.description.bits_stored;
-        if bits <= 8 && !self.description.signed && *transform == Modality::Identity {
+        if bits <= 8 && !self.description.signed && transform.is_identity() {
             return (0.0, f64::from((1_u32 << bits) - 1));
         }
         let finite = image.measured().filter(|value| value.is_finite());

@@ -139,6 +139,8 @@ pub enum Warning {
     OrderOfTags,
     /// A closing mark stands in an item or sequence whose length is written.
     StrayDelimiter,
+    /// The last record of a DICOMDIR is shorter than its length says.
+    SequenceLength,
     /// An offset table that does not fit the fragments was not used.
     OffsetTableIgnored,
     /// The media storage identifiers of the file meta group differ from the data set's, which were used.

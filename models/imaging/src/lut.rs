@@ -13,25 +13,25 @@ use crate::{
 
 /// A lookup table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lut {
+pub(crate) struct Lut {
     /// The stored (or rescaled) value that the first entry belongs to.
-    pub first: i64,
+    pub(crate) first: i64,
     /// Bits of an entry: 8 to 16.
-    pub bits: u16,
+    pub(crate) bits: u16,
     /// The entries.
-    pub entries: Vec<u16>,
+    pub(crate) entries: Vec<u16>,
 }
 
 impl Lut {
     /// The entry of `value`.
-    pub fn entry(&self, value: i64) -> u16 {
+    pub(crate) fn entry(&self, value: i64) -> u16 {
         let last = self.entries.len().saturating_sub(1);
         let index = usize::try_from(value.saturating_sub(self.first).max(0)).unwrap_or(usize::MAX).min(last);
         self.entries.get(index).copied().unwrap_or(0)
     }
 
     /// The greatest value that an entry can have.
-    pub fn greatest(&self) -> u16 {
+    pub(crate) fn greatest(&self) -> u16 {
         ((1_u32 << self.bits.clamp(1, 16)) - 1) as u16
     }
 

@@ -9,7 +9,7 @@ use crate::{
 
 /// How stored values become measured ones.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Modality {
+pub(crate) enum Modality {
     /// They are the same.
     Identity,
     /// Slope times value plus intercept.
@@ -61,8 +61,17 @@ impl Modality {
         Ok(Self::Rescale { slope, intercept })
     }
 
+    /// Measured values are the stored ones.
+    pub(crate) fn is_identity(&self) -> bool {
+        match self {
+            Self::Identity => true,
+            Self::Rescale { slope, intercept } => (slope - 1.0).abs() < 1e-12 && intercept.abs() < 1e-12,
+            Self::Lut(_) => false,
+        }
+    }
+
     /// The measured value of a stored one.
-    pub fn apply(&self, stored: f64) -> f64 {
+    pub(crate) fn apply(&self, stored: f64) -> f64 {
         match self {
             Self::Identity => stored,
             Self::Rescale { slope, intercept } => stored * slope + intercept,

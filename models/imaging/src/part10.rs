@@ -6,7 +6,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::{
-    dataset::{self, Element, Value, header, known_vr, letters, u32_at, walk},
+    dataset::{Element, Value, header, known_vr, letters, u32_at, walk},
     error::{ImagingError, Warning},
     limits::INFLATED_BYTES_MAX,
     syntaxes::{self, EXPLICIT_BIG, EXPLICIT_LITTLE, Encoding, IMPLICIT_LITTLE, Syntax},
@@ -238,9 +238,4 @@ pub(crate) fn plain<'a>(data: &'a [u8], element: &Element) -> Option<&'a [u8]> {
         Value::Bytes(range) => data.get(range.clone()),
         Value::Items(_) | Value::Fragments(_) => None,
     }
-}
-
-/// Walks bytes that are a data set of known encoding; for tests and the fuzz targets.
-pub(crate) fn walk_only(bytes: &[u8], encoding: Encoding) -> Result<usize, ImagingError> {
-    Ok(dataset::walk(bytes, 0, encoding)?.elements.len())
 }

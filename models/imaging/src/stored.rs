@@ -106,7 +106,7 @@ impl Stored {
 
     /// The value at `index`, as 64-bit floating point.
     pub fn at(&self, index: usize) -> Option<f64> {
-        each!(self, values => values.get(index).map(|value| f64::from(*value)))
+        self.floats(index..index.checked_add(1)?).next()
     }
 
     /// SHA-256 of the little-endian bytes of the bare values.

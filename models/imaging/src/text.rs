@@ -17,6 +17,7 @@ const ESCAPE: u8 = 0x1b;
 pub(crate) struct Reader<'a> {
     attributes: Attributes<'a>,
     first: Option<SpecificCharacterSet>,
+    unicode: bool,
     /// Something did not fit.
     pub(crate) doubt: bool,
 }
@@ -28,7 +29,12 @@ impl<'a> Reader<'a> {
         let codes: Vec<&str> = named.split('\\').map(str::trim).collect();
         let first = codes.first().copied().filter(|code| !code.is_empty()).unwrap_or("ISO_IR 6");
         let known = codes.iter().all(|code| code.is_empty() || SpecificCharacterSet::from_code(code).is_some());
-        Self { attributes, first: SpecificCharacterSet::from_code(first), doubt: !known }
+        Self {
+            attributes,
+            first: SpecificCharacterSet::from_code(first),
+            unicode: first == "ISO_IR 192",
+            doubt: !known,
+        }
     }
 
     /// The text of an attribute, without padding; empty where it is absent.
@@ -53,19 +59,19 @@ impl<'a> Reader<'a> {
             text.extend(bytes.iter().map(|byte| char::from(*byte)));
             return;
         }
-        let named = code.and_then(SpecificCharacterSet::from_code);
-        let set = if code.is_some() { named } else { self.first.clone() };
-        // the codec of the two-byte sets expects its own escape sequence
-        let whole: Vec<u8> = match code {
-            Some("ISO 2022 IR 87") => [b"\x1b$B", bytes].concat(),
-            Some("ISO 2022 IR 149") => bytes.to_vec(),
-            _ => bytes.to_vec(),
-        };
+        if code.is_none() && self.unicode {
+            let decoded = String::from_utf8_lossy(bytes);
+            self.doubt |= decoded.contains(char::REPLACEMENT_CHARACTER);
+            text.push_str(&decoded);
+            return;
+        }
+        let set = if code.is_some() { code.and_then(SpecificCharacterSet::from_code) } else { self.first.clone() };
+        // the codec of the two-byte Japanese set expects its escape sequence
+        let whole = if code == Some("ISO 2022 IR 87") { [b"\x1b$B", bytes].concat() } else { bytes.to_vec() };
+        let backslashes = |text: &[u8]| text.iter().filter(|byte| **byte == b'\\').count();
         match set.as_ref().map(|set| set.decode(&whole)) {
-            Some(Ok(decoded)) => {
-                self.doubt |= decoded.contains(char::REPLACEMENT_CHARACTER);
-                text.push_str(&decoded);
-            }
+            // the codec writes a byte that does not fit as a backslash and its number
+            Some(Ok(decoded)) if backslashes(decoded.as_bytes()) <= backslashes(bytes) => text.push_str(&decoded),
             _ => {
                 self.doubt = true;
                 text.push_str(&String::from_utf8_lossy(bytes));

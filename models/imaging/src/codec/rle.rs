@@ -53,7 +53,7 @@ pub(crate) fn frame(bytes: &[u8], description: &PixelDescription) -> Result<Fram
 }
 
 /// Unpacks exactly `wanted` bytes; what a segment holds beyond them is not looked at.
-pub(crate) fn unpack(segment: &[u8], wanted: usize) -> Option<Vec<u8>> {
+fn unpack(segment: &[u8], wanted: usize) -> Option<Vec<u8>> {
     // a run of 128 takes two bytes: more than 64 times the input cannot come out
     let mut out = Vec::with_capacity(wanted.min(segment.len().saturating_mul(64)));
     let mut at = 0;
@@ -81,7 +81,8 @@ pub(crate) fn unpack(segment: &[u8], wanted: usize) -> Option<Vec<u8>> {
 }
 
 /// Packs bytes into one segment of even length: the inverse of `unpack`.
-pub fn pack(bytes: &[u8]) -> Vec<u8> {
+#[cfg(test)]
+fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -101,4 +102,25 @@ pub fn pack(bytes: &[u8]) -> Vec<u8> {
         out.push(128);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Proves: REQ-IMG-007
+        #[test]
+        fn unpacking_what_was_packed_gives_it_back(
+            runs in prop::collection::vec((any::<u8>(), 1..300_usize), 0..40),
+            literal in prop::collection::vec(any::<u8>(), 0..400),
+        ) {
+            let mut bytes: Vec<u8> = runs.iter().flat_map(|(byte, count)| vec![*byte; *count]).collect();
+            bytes.extend(literal);
+            prop_assert_eq!(unpack(&pack(&bytes), bytes.len()), Some(bytes.clone()));
+            // one byte more than was packed is not there
+            prop_assert_eq!(unpack(&pack(&bytes), bytes.len() + 1), None);
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn scan(bits: &mut Bits<'_>, header: &mut Header, scan: &ScanHeader, 
         Some((index, _)) => (header.components[*index].width, header.components[*index].height),
         None => return Ok(()),
     };
-    if tables.restart > 0 && tables.restart % width != 0 {
+    if tables.restart > 0 && !tables.restart.is_multiple_of(width) {
         return Err("the restart interval is no whole number of lines".to_owned());
     }
     let lines = tables.restart / width;

@@ -22,45 +22,45 @@ use planes::Component;
 
 /// How the coefficients or differences are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Process {
+enum Process {
     Sequential,
     Progressive,
     Lossless,
 }
 
 /// The frame header.
-pub(super) struct Header {
-    pub(super) process: Process,
-    pub(super) precision: u8,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) components: Vec<Component>,
+struct Header {
+    process: Process,
+    precision: u8,
+    rows: usize,
+    columns: usize,
+    components: Vec<Component>,
 }
 
 impl Header {
-    pub(super) fn factors(&self) -> (usize, usize) {
+    fn factors(&self) -> (usize, usize) {
         let most = |of: fn(&Component) -> usize| self.components.iter().map(of).max().unwrap_or(1);
         (most(|one| one.across), most(|one| one.down))
     }
 }
 
 /// Parameters of one scan.
-pub(super) struct ScanHeader {
+struct ScanHeader {
     /// Component index, DC table, AC table.
-    pub(super) parts: Vec<(usize, usize, usize)>,
-    pub(super) first: usize,
-    pub(super) last: usize,
-    pub(super) high: u8,
-    pub(super) low: u8,
+    parts: Vec<(usize, usize, usize)>,
+    first: usize,
+    last: usize,
+    high: u8,
+    low: u8,
 }
 
 /// The tables that stand before a scan.
 #[derive(Default)]
-pub(super) struct Tables {
+struct Tables {
     quantisation: [Option<[u16; 64]>; 4],
-    pub(super) dc: [Option<Table>; 4],
-    pub(super) ac: [Option<Table>; 4],
-    pub(super) restart: usize,
+    dc: [Option<Table>; 4],
+    ac: [Option<Table>; 4],
+    restart: usize,
 }
 
 #[derive(Default)]
@@ -76,8 +76,7 @@ pub(crate) fn frame(bytes: &[u8], description: &PixelDescription) -> Result<Fram
     }
     let (mut tables, mut marks, mut header) = (Tables::default(), Marks::default(), None);
     let (mut at, mut scans) = (2, 0);
-    loop {
-        let Some((marker, body, after)) = segment(bytes, at)? else { break };
+    while let Some((marker, body, after)) = segment(bytes, at)? {
         at = after;
         match marker {
             0xd9 => break,
@@ -88,7 +87,7 @@ pub(crate) fn frame(bytes: &[u8], description: &PixelDescription) -> Result<Fram
                 header = Some(frame_header(marker, body, bytes.len(), description)?);
             }
             0xc5..=0xc7 | 0xcd..=0xcf | 0xde => return Err("hierarchical coding is not accepted".to_owned()),
-            0xc9..=0xcb | 0xcc => return Err("arithmetic coding is not accepted".to_owned()),
+            0xc9..=0xcc => return Err("arithmetic coding is not accepted".to_owned()),
             0xc4 => huffman_tables(body, &mut tables)?,
             0xdb => quantisation_tables(body, &mut tables)?,
             0xdd => tables.restart = usize::from(short(body, 0).ok_or("restart interval is cut short")?),
@@ -118,8 +117,11 @@ pub(crate) fn frame(bytes: &[u8], description: &PixelDescription) -> Result<Fram
     Ok(Frame { raw: Raw::Words(planes::interleave(&header)?), colours, sign_differs: false })
 }
 
-/// The next marker segment: marker, body, place after it. Bytes that are no marker are passed over, as readers do.
-fn segment(bytes: &[u8], mut at: usize) -> Result<Option<(u8, &[u8], usize)>, String> {
+/// A marker segment: marker, body, place after it.
+type Segment<'a> = (u8, &'a [u8], usize);
+
+/// The next marker segment. Bytes that are no marker are passed over, as readers do.
+fn segment(bytes: &[u8], mut at: usize) -> Result<Option<Segment<'_>>, String> {
     while let Some(pair) = bytes.get(at..at + 2) {
         let marker = pair[1];
         if pair[0] != 0xff || matches!(marker, 0 | 0xff) {
@@ -136,7 +138,7 @@ fn segment(bytes: &[u8], mut at: usize) -> Result<Option<(u8, &[u8], usize)>, St
     Ok(None)
 }
 
-pub(super) fn short(bytes: &[u8], at: usize) -> Option<u16> {
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from(*bytes.get(at)?) << 8 | u16::from(*bytes.get(at + 1)?))
 }
 

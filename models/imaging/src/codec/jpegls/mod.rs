@@ -15,7 +15,7 @@ use parameters::Preset;
 
 /// How the components of a scan follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interleave {
+enum Interleave {
     None,
     Line,
     Sample,
@@ -37,8 +37,7 @@ pub(crate) fn frame(bytes: &[u8], description: &PixelDescription) -> Result<Fram
     let (mut header, mut preset, mut at) = (None::<Header>, Preset::default(), 2);
     let mut out: Vec<u16> = Vec::new();
     let mut seen: Vec<u8> = Vec::new();
-    loop {
-        let Some((marker, body, after)) = segment(bytes, at)? else { break };
+    while let Some((marker, body, after)) = segment(bytes, at)? {
         at = after;
         match marker {
             0xd9 => break,
@@ -114,8 +113,11 @@ fn one_scan(
     Ok(bits.place())
 }
 
-/// The next marker segment: marker, body, place after it.
-fn segment(bytes: &[u8], mut at: usize) -> Result<Option<(u8, &[u8], usize)>, String> {
+/// A marker segment: marker, body, place after it.
+type Segment<'a> = (u8, &'a [u8], usize);
+
+/// The next marker segment.
+fn segment(bytes: &[u8], mut at: usize) -> Result<Option<Segment<'_>>, String> {
     while let Some([first, marker]) = bytes.get(at..at + 2).and_then(|pair| <[u8; 2]>::try_from(pair).ok()) {
         if first != 0xff || matches!(marker, 0..=0x7f | 0xff) {
             at += 1;
