@@ -1,13 +1,14 @@
 //! The anchor file: the last states of the log beside the database, so that a database put back to an earlier day, or
 //! replaced by another history, is seen at start. A ring of 512-byte records in a file of fixed length:
 //! `magic[8] seq[8] size[8] root[32] note digest[32] zeros sha256[32]`, numbers big-endian.
-//! Written after each commit, made durable within the life of the process and at shutdown (`lazy`).
+//! Written after each commit, made durable about each second while the log grows and at shutdown (`lazy`).
 //! Errors: [`SiteError`]. Source: AUDIT_LOG section 8.
 
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use vidimus_log::Digest;
@@ -34,7 +35,11 @@ pub(crate) struct Anchor {
     file: File,
     path: PathBuf,
     newest: State,
+    synced: Instant,
 }
+
+/// While the log grows, the file is made durable about this often.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 fn path(dir: &Path) -> PathBuf {
     dir.join("anchor.tlog")
@@ -69,7 +74,7 @@ impl Anchor {
         let path = path(dir);
         files::refuse_others(&path, 0o022, "write the anchor")?;
         let file = OpenOptions::new().write(true).open(&path).map_err(SiteError::io("open the anchor", &path))?;
-        Ok(Self { file, path, newest })
+        Ok(Self { file, path, newest, synced: Instant::now() })
     }
 
     /// The newest state.
@@ -87,11 +92,12 @@ impl Anchor {
         };
         write(&mut self.file).map_err(SiteError::io("write the anchor", &self.path))?;
         self.newest = state;
-        Ok(())
+        if self.synced.elapsed() >= SYNC_EVERY { self.sync() } else { Ok(()) }
     }
 
     /// Makes what was written durable.
-    pub(crate) fn sync(&self) -> Result<(), SiteError> {
+    pub(crate) fn sync(&mut self) -> Result<(), SiteError> {
+        self.synced = Instant::now();
         self.file.sync_data().map_err(SiteError::io("sync the anchor", &self.path))
     }
 }

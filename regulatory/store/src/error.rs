@@ -93,6 +93,12 @@ pub enum SiteError {
         /// What was read back.
         found: String,
     },
+    /// The clock is before the last entry.
+    #[error("the clock stands {behind_ms} ms before the last entry of the log: set the clock, then start again")]
+    Clock {
+        /// By how much.
+        behind_ms: u64,
+    },
     /// There is no such entry.
     #[error("no entry {entry_id} in this log")]
     NoSuchEntry {

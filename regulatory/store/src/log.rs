@@ -43,6 +43,7 @@ pub(crate) struct Log {
     pub(crate) boot: Option<EntryId>,
     pub(crate) writer: Option<Writer>,
     pub(crate) fence: Option<String>,
+    pub(crate) clock: fn() -> u64,
 }
 
 /// What only the writing process has.
@@ -128,7 +129,7 @@ impl Log {
     fn fill(&mut self, drafts: Vec<(Draft, Vec<Row>)>) -> Result<Option<Head>, Stop> {
         self.compare_head()?;
         let mut head = self.head.clone();
-        let now_ms = now_ms();
+        let now_ms = (self.clock)();
         if now_ms + natural(CLOCK_STEP_MS_MAX) < head.last_t_ms {
             let step = incident("clock_step", Digest::of(&now_ms.to_be_bytes()), "the clock stepped back");
             self.push(&mut head, Draft::system(new_id(), step), &[], now_ms)?;
@@ -339,4 +340,37 @@ pub(crate) fn new_id() -> EntryId {
 pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.ok().and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BootFacts, Site, SiteFacts};
+
+    /// Proves: REQ-STO-012
+    #[test]
+    fn a_clock_that_steps_back_is_an_incident_before_the_entry() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let facts =
+            SiteFacts { site: "t".into(), domain: "t.example".into(), log_code: None, opened_by: "tests".into() };
+        Site::create(dir.path(), &facts).unwrap();
+        let boot = BootFacts {
+            binary: Digest::of(b"binary"),
+            version: "1".into(),
+            config: Digest::of(b"config"),
+            host: "test".into(),
+            backend: "cpu".into(),
+        };
+        let site = Site::open(dir.path(), &boot).unwrap();
+        let append = || site.record_with(Draft::system(new_id(), incident("test", Digest::of(b""), "x")), vec![]);
+        site.log().clock = || now_ms() - 50_000;
+        assert_eq!(append().unwrap().index, 2, "within a minute: no incident");
+        site.log().clock = || now_ms() - 3_600_000;
+        assert_eq!(append().unwrap().index, 4);
+        assert!(String::from_utf8(site.entry(3).unwrap()).unwrap().contains("\"code\":\"clock_step\""));
+        assert_eq!(append().unwrap().index, 5, "one step, one incident");
+        site.log().clock = now_ms;
+        assert_eq!(append().unwrap().index, 6);
+        site.verify().unwrap();
+    }
 }

@@ -8,6 +8,7 @@ use diesel::{
 };
 use vidimus_log::{
     Actor, Body, Digest, Draft, Entry, Recorder as _, body, leaf_hash,
+    limits::CLOCK_STEP_MS_MAX,
     note::{SigningKey, VerifyingKey, is_origin},
     schema,
 };
@@ -16,7 +17,7 @@ use crate::{
     Site, SiteError, Vault, anchor,
     anchor::Anchor,
     check, database, files, keys,
-    log::{Head, Log, Writer, new_id},
+    log::{Head, Log, Writer, new_id, now_ms},
     nodes::natural,
     tables::{log_meta, open_intent},
 };
@@ -107,6 +108,10 @@ impl Site {
         check::tail(&mut connection, head.frontier.size())?;
         check::anchor(&anchor::read(dir)?, &mut connection, &head)?;
         check::policy(dir, &mut connection, &vkey)?;
+        let behind_ms = head.last_t_ms.saturating_sub(now_ms());
+        if behind_ms > natural(CLOCK_STEP_MS_MAX) {
+            return Err(SiteError::Clock { behind_ms });
+        }
         database::probe(&mut connection)?;
         let key = keys::signing(dir, vkey.name())?;
         if key.verifying_key() != vkey {
@@ -128,7 +133,8 @@ impl Site {
         let vault = database::open(dir, &database::VAULT)?;
         let kek = keys::read(&dir.join("keys").join("kek.1"))?;
         let writer = Some(Writer { key, anchor });
-        let log = Log { connection, origin: vkey.name().to_owned(), head, boot: None, writer, fence: None };
+        let log =
+            Log { connection, origin: vkey.name().to_owned(), head, boot: None, writer, fence: None, clock: now_ms };
         let site = Self {
             dir: dir.to_owned(),
             index_key: keys::read(&dir.join("keys").join("index.key"))?,
@@ -151,7 +157,7 @@ impl Site {
         let vault = database::open_read(dir, &database::VAULT)?;
         let kek = keys::read(&dir.join("keys").join("kek.1"))?;
         let origin = key.name().to_owned();
-        let log = Log { connection, origin, head, boot: None, writer: None, fence: None };
+        let log = Log { connection, origin, head, boot: None, writer: None, fence: None, clock: now_ms };
         Ok(Self {
             dir: dir.to_owned(),
             index_key: keys::read(&dir.join("keys").join("index.key"))?,

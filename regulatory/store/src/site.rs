@@ -203,7 +203,7 @@ impl Site {
         self.record(Draft::system(new_id(), body))?;
         let mut log = self.log();
         let _ = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut log.connection);
-        log.writer.as_ref().map_or(Ok(()), |writer| writer.anchor.sync())
+        log.writer.as_mut().map_or(Ok(()), |writer| writer.anchor.sync())
     }
 }
 
