@@ -1,1 +1,27 @@
-//! (to be written)
+//! Fuzz targets: one plain function over bytes for each parser of outside bytes.
+//! A stable test replays `corpus/TARGET/` and deterministic mutations of it (`tests/it`), so that no nightly compiler is
+//! needed; a libFuzzer driver, where a machine has one, calls the same functions.
+//! Law: no input makes a target panic, hang, or take memory without bound. Requirement: REQ-IMG-024.
+
+mod imaging;
+mod mutate;
+mod wrap;
+
+pub use imaging::{data_set, deflated, instance, jpeg, jpeg2000, jpegls, jpegxl, picture, rle};
+pub use mutate::Mutator;
+
+/// A target: its name, which is its corpus folder's, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("instance", instance),
+    ("data_set", data_set),
+    ("deflated", deflated),
+    ("rle", rle),
+    ("jpeg", jpeg),
+    ("jpegls", jpegls),
+    ("jpeg2000", jpeg2000),
+    ("jpegxl", jpegxl),
+    ("picture", picture),
+];
