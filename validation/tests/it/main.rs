@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod committed;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod locked_set;
 #[cfg(test)]
 mod looks;

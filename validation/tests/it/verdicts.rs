@@ -35,6 +35,14 @@ fn the_same_inputs_give_the_same_bytes_whoever_asks_and_whenever() {
     assert_eq!(Verdict::parse(first.bytes()).unwrap(), first);
 }
 
+/// Proves: REQ-VAL-015
+#[test]
+fn the_gate_gives_the_bytes_that_it_gave_when_its_version_was_set() {
+    // a change here without a new GATE_VERSION would break every shipped verdict
+    assert_eq!(vidimus_validation::GATE_VERSION, "1");
+    assert_eq!(judged(&good_rater).digest().hex(), "06644db5ab6b44d3f1542bf67b069b9e7a9cc13afecfb0fd22c848859a0fbd09");
+}
+
 /// Proves: REQ-VAL-016
 #[test]
 fn every_ratio_has_its_counts_and_every_figure_its_digits() {
