@@ -67,6 +67,18 @@ impl<'a> Sample<'a> {
         }
     }
 
+    /// The interval of an area without variance (all pairs won, or all lost), which a normal interval would shrink to
+    /// a point: as many pairs of different patients as there are, each won with the probability that the area is.
+    fn independent_pairs(&self, area: f64, confidence: Confidence) -> Result<Interval, StatisticsError> {
+        let patients = |positive| {
+            let ids: BTreeSet<&str> = self.of_class(positive).into_iter().map(|(_, patient)| patient).collect();
+            count(ids.len())
+        };
+        let pairs = patients(true).min(patients(false));
+        let won = if area >= 0.5 { pairs } else { 0 };
+        Ok(statistics::clopper_pearson(Proportion::new(won, pairs)?, confidence))
+    }
+
     /// Patients in the order of their ids, each with their cases; strata by the classes that a patient has.
     fn clusters(&self) -> Vec<Cluster<(f64, bool)>> {
         let mut patients = BTreeMap::<&str, Vec<(f64, bool)>>::new();
@@ -101,7 +113,7 @@ type Score<'a> = dyn Fn(&[f64], &[bool]) -> Option<f64> + 'a;
 pub(crate) struct Figure {
     pub(crate) estimate: f64,
     pub(crate) interval: Interval,
-    pub(crate) method: IntervalMethod,
+    pub(crate) method: &'static str,
     /// The ratio's counts, doubled pairs for an area.
     pub(crate) top: u64,
     pub(crate) bottom: u64,
@@ -120,8 +132,12 @@ pub(crate) fn figure(
     if statistic == Statistic::Auc {
         let auc = sample.auc(method)?;
         let (m, n) = (auc.pairs.positives, auc.pairs.negatives);
-        let interval = auc.interval(confidence);
         let top = auc.pairs.wins_doubled;
+        let (interval, method) = if auc.variance > 0.0 {
+            (auc.interval(confidence), method_word(method))
+        } else {
+            (sample.independent_pairs(auc.value, confidence)?, "clopper-pearson-independent-pairs")
+        };
         return Ok(Figure { estimate: auc.value, interval, method, top, bottom: 2 * m * n, n: m + n });
     }
     let confusion = sample.confusion(threshold)?;
@@ -134,6 +150,7 @@ pub(crate) fn figure(
         _ => statistics::wilson(proportion, confidence),
     };
     let Proportion { successes: top, n: bottom } = proportion;
+    let method = method_word(method);
     Ok(Figure { estimate: proportion.value(), interval, method, top, bottom, n: bottom })
 }
 
@@ -312,7 +329,7 @@ pub(crate) fn figure_json(figure: &Figure) -> Value {
     json!({
         "state": "estimated",
         "estimate": text(figure.estimate),
-        "interval": interval_json(method_word(figure.method), &figure.interval),
+        "interval": interval_json(figure.method, &figure.interval),
         "counts": { "top": figure.top, "bottom": figure.bottom },
         "n": figure.n,
     })

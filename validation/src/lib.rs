@@ -19,8 +19,8 @@ pub mod statistics;
 mod verdict;
 
 pub use dataset::{
-    Case, Class, DatasetError, Datasheet, ImportFacts, Imported, LockedSet, ReferenceStandard, SUBTYPE_NONE,
-    ShortcutProbe, import, lock, picture_pixel_digest,
+    Class, DatasetError, Datasheet, ImportFacts, Imported, LockedSet, ReferenceStandard, ShortcutProbe, import, lock,
+    picture_pixel_digest,
 };
 pub use evaluation::{Evaluation, EvaluationError, evaluate, evaluate_with};
 pub use judge::{JudgeError, judge};

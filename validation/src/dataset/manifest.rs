@@ -11,29 +11,26 @@ use super::{DatasetError, archive, file, read};
 
 /// The label of a case's commitment.
 const LABEL: &str = "locked-case";
-/// `subtype` of a case that has none.
-pub const SUBTYPE_NONE: &str = "none";
-
-/// One case with its reference standard. Made from a manifest; outside this crate only a builder sees one.
+/// One case with its reference standard. Seen in this crate alone: outside there is no way to a label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub(crate) struct Case {
     /// Random id of the case.
-    pub case: String,
+    pub(crate) case: String,
     /// The reference standard: the class.
-    pub class: String,
+    pub(crate) class: String,
     /// The member of the archive.
-    pub file: String,
+    pub(crate) file: String,
     /// Digest of the file's bytes.
-    pub file_sha256: Digest,
+    pub(crate) file_sha256: Digest,
     /// Pseudonym of the patient.
-    pub patient: String,
+    pub(crate) patient: String,
     /// Canonical digest of the decoded pixels (IMAGING section 6).
-    pub pixel_sha256: Digest,
+    pub(crate) pixel_sha256: Digest,
     /// Further strata by name.
-    pub strata: BTreeMap<String, String>,
+    pub(crate) strata: BTreeMap<String, String>,
     /// The reference standard: the subtype, or `none`.
-    pub subtype: String,
+    pub(crate) subtype: String,
 }
 
 /// A line of `openings.jsonl`.

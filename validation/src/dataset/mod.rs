@@ -19,11 +19,10 @@ use vidimus_log::{Digest, body::DatasetLocked};
 
 pub use datasheet::{Class, Datasheet, ReferenceStandard, ShortcutProbe};
 pub use import::{ImportFacts, Imported, import, lock};
-pub use manifest::{Case, SUBTYPE_NONE};
 
 pub use pixels::picture_pixel_digest;
 
-pub(crate) use manifest::read_cases;
+pub(crate) use manifest::{Case, read_cases};
 
 /// Names of a set's files.
 pub(crate) mod file {

@@ -47,3 +47,29 @@ fn the_committed_pixel_digests_are_those_of_todays_decoder() {
     }
     assert_eq!(checked, 20);
 }
+
+/// Proves: REQ-VAL-026
+#[test]
+fn the_committed_manifest_is_what_an_import_of_the_source_makes() {
+    let default = validation_folder().join("../../shared/data");
+    let data = std::env::var_os("VIDIMUS_DATA").map_or(default, std::path::PathBuf::from).join("cxr-pneumonia");
+    if !data.is_dir() {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "no data at {}", data.display());
+        println!("not run: no data at {}", data.display());
+        return;
+    }
+    let into = tempfile::TempDir::new().unwrap();
+    let facts = vidimus_validation::ImportFacts {
+        name: "cxr-pneumonia-test".to_owned(),
+        version: "1".to_owned(),
+        archive: "test.tar".to_owned(),
+        labels: "labels.csv".to_owned(),
+        split: "test".to_owned(),
+    };
+    let digest = vidimus_validation::picture_pixel_digest;
+    vidimus_validation::import(&data, into.path(), &facts, &digest).unwrap();
+    for file in ["images.tar", "manifest.jsonl"] {
+        let committed = std::fs::read(validation_folder().join("datasets/cxr-pneumonia-test").join(file)).unwrap();
+        assert!(committed == std::fs::read(into.path().join(file)).unwrap(), "{file} differs from the source's");
+    }
+}

@@ -85,6 +85,18 @@ fn results_follow_from_the_goals() {
     assert_eq!(flags, [true, false, false]);
 }
 
+/// Proves: REQ-VAL-017
+#[test]
+fn a_perfect_area_keeps_an_honest_lower_limit() {
+    let verdict = judged(&|case: &[u8]| evaluated(if case[0] == 1 { 0.9 } else { 0.1 }, 0.5));
+    let endpoint = verdict.endpoint("E1").unwrap();
+    assert_eq!(endpoint["estimate"], "1.000000");
+    assert_eq!(endpoint["interval"]["method"], "clopper-pearson-independent-pairs");
+    // 20 normal and 31 other patients: 20 pairs, all won, lower limit .025^(1/20)
+    assert_eq!(endpoint["interval"]["low"], "0.831567");
+    assert_eq!(endpoint["result"], "inconclusive");
+}
+
 /// Proves: REQ-VAL-018
 #[test]
 fn refused_and_failed_cases_count_as_wrong_and_the_analysis_without_them_stands_beside() {
