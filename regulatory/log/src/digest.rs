@@ -105,3 +105,22 @@ impl<'de> serde::Deserialize<'de> for Digest {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves: REQ-LOG-020
+    #[test]
+    fn a_digest_has_one_spelling() {
+        let digest = Digest::of(b"abc");
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!((digest.hex().as_str(), digest.prefixed()), (text, format!("sha256:{text}")));
+        assert_eq!(text.parse::<Digest>().unwrap(), digest);
+        assert_eq!(Digest::of_parts([&b"a"[..], b"bc"]), digest);
+        for bad in ["", &text[1..], &text.to_uppercase(), &format!("{text}0"), &text.replace('b', "g")] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+        assert_ne!(digest, Digest::of(b"abd"));
+    }
+}

@@ -202,6 +202,7 @@ impl Site {
         let body = body::Shutdown { reason: reason.into(), last_size: self.size() };
         self.record(Draft::system(new_id(), body))?;
         let mut log = self.log();
+        // Busy with a reader: the log stays in the write-ahead file, as durable as before.
         let _ = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut log.connection);
         log.writer.as_mut().map_or(Ok(()), |writer| writer.anchor.sync())
     }
