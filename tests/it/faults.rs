@@ -1,0 +1,235 @@
+//! Bad input from outside: each a clear error that names attribute and culprit, exit code not zero, the log whole, the good films read.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vidimus_tests::{data, program, run, vidimus, vidimus_run};
+
+use crate::site::{assert_log_whole, copy, demo, read, sample, text};
+
+fn reason(object: &Value) -> (&str, &str) {
+    (object["reason"]["code"].as_str().unwrap(), object["reason"]["text"].as_str().unwrap())
+}
+
+/// Writes bytes into a file of a fresh folder.
+fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A film with one piece of its bytes replaced by another of the same length.
+fn altered(film: &Path, from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(film).unwrap();
+    let place = bytes.windows(from.len()).position(|window| window == from).expect("the film holds the piece");
+    bytes[place..place + to.len()].copy_from_slice(to);
+    bytes
+}
+
+/// Proves: REQ-SYS-030
+#[test]
+fn a_bad_file_among_good_ones_stops_nothing() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let good = fs::read(sample(3)).unwrap();
+    file(&folder, "1-text.dcm", b"plain text, no film");
+    file(&folder, "2-cut.dcm", &good[..good.len() / 2]);
+    file(&folder, "3-good.dcm", &good);
+    file(&folder, "4-empty.dcm", b"");
+    let ran = read(&dir, &[folder.path()]).expect_code(1);
+    let objects = ran.objects();
+    let states: Vec<&str> = objects.iter().map(|object| object["status"].as_str().unwrap()).collect();
+    assert_eq!(states, ["failed", "failed", "evaluated", "failed"]);
+    for object in objects.iter().filter(|object| object["status"] == "failed") {
+        let (code, text) = reason(object);
+        assert_eq!(code, "unreadable");
+        assert!(!text.is_empty());
+        assert!(object["receipt"]["entry_id"].is_string(), "a failure is in the log too");
+    }
+    assert_log_whole(&dir);
+}
+
+/// Proves: REQ-SYS-031
+#[test]
+fn a_second_image_under_a_known_uid_is_refused_and_the_first_kept() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    // another film that claims the first one's SOP instance UID, study and patient
+    let first = fs::read(sample(4)).unwrap();
+    let mut other = first.clone();
+    let place = other.len() - 900;
+    other[place] ^= 0x10;
+    let conflict = file(&folder, "conflict.dcm", &other);
+    let ran = read(&dir, &[&conflict]).expect_code(1);
+    let object = &ran.objects()[0];
+    assert_eq!(reason(object).0, "duplicate-instance");
+    assert!(reason(object).1.contains("SOP Instance UID (0008,0018)"));
+    read(&dir, &[&sample(4)]).expect_code(0);
+    assert_log_whole(&dir);
+}
+
+/// Proves: REQ-SYS-031
+#[test]
+fn a_film_of_another_patient_in_a_known_study_is_set_aside() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let bytes = altered(&sample(5), b"DEMO-0005", b"DEMO-9995");
+    let ran = read(&dir, &[&file(&folder, "other.dcm", &bytes)]).expect_code(1);
+    let object = &ran.objects()[0];
+    assert_eq!(reason(object).0, "patient-conflict");
+    assert!(reason(object).1.contains("Patient ID (0010,0020)"));
+    assert!(!ran.out.contains("DEMO-9995") && !ran.err.contains("DEMO-9995"), "the message names no patient");
+}
+
+/// Proves: REQ-SYS-032
+#[test]
+fn outside_the_contract_is_not_evaluated_with_a_code_and_no_probability() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let cases: [(&str, &[u8], &[u8], &str); 4] = [
+        ("modality", b"DX", b"CT", "modality-unsupported"),
+        ("age", b"003Y", b"045Y", "age-outside-intended-use"),
+        ("view", b"AP", b"LL", "view-unsupported"),
+        ("body", b"CHEST ", b"KNEE  ", "body-part-unsupported"),
+    ];
+    for (name, from, to, code) in cases {
+        // Each case is a study of its own: the UIDs end in another digit.
+        let bytes = element_altered(&fs::read(sample(6)).unwrap(), from, to, name);
+        let ran = read(&dir, &[&file(&folder, &format!("{name}.dcm"), &bytes)]).expect_code(0);
+        let object = &ran.objects()[0];
+        assert_eq!(object["status"], "not_evaluated", "{name}: {object}");
+        assert_eq!(reason(object).0, code);
+        assert!(!object.to_string().contains("\"probability\""), "no probability anywhere");
+        let fhir: Value = serde_json::from_slice(&fs::read(object["files"]["fhir"].as_str().unwrap()).unwrap()).unwrap();
+        let observation = fhir["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]).find(|r| r["resourceType"] == "Observation").unwrap();
+        assert!(observation.get("valueCodeableConcept").is_none());
+        assert_eq!(observation["dataAbsentReason"]["coding"][0]["code"], "unsupported");
+    }
+    assert_log_whole(&dir);
+}
+
+/// The element of an explicit VR file with this value changed, and the UIDs of instance, series and study with it.
+fn element_altered(film: &[u8], from: &[u8], to: &[u8], salt: &str) -> Vec<u8> {
+    let mut bytes = film.to_vec();
+    // the value stands behind its two-byte length: so text elsewhere is not taken for it
+    let mut pattern = u16::try_from(from.len()).unwrap().to_le_bytes().to_vec();
+    pattern.extend_from_slice(from);
+    let place = bytes.windows(pattern.len()).position(|window| window == pattern).expect("the film holds the value") + 2;
+    bytes[place..place + to.len()].copy_from_slice(to);
+    let digit = b'0' + salt.len() as u8 % 10;
+    for tag in [[0x08, 0, 0x18, 0], [0x20, 0, 0x0d, 0], [0x20, 0, 0x0e, 0], [0x02, 0, 0x03, 0]] {
+        let mut header = tag.to_vec();
+        header.extend_from_slice(b"UI");
+        let at = bytes.windows(6).position(|window| window == header).expect("a UID");
+        let length = usize::from(u16::from_le_bytes([bytes[at + 6], bytes[at + 7]]));
+        let value = &mut bytes[at + 8..at + 8 + length];
+        let last = value.iter().rposition(u8::is_ascii_digit).unwrap();
+        value[last] = digit;
+        value[last - 1] = salt.as_bytes()[0] % 10 + b'0';
+    }
+    bytes
+}
+
+/// Proves: REQ-SYS-033
+#[test]
+fn a_second_process_on_a_site_is_told_so() {
+    let (_site, dir) = copy();
+    // A folder of films keeps the first process busy while the second starts.
+    let mut first = vidimus()
+        .args(["replay", "--all", "--dir", text(&dir)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first line says that it holds the site.
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(first.stdout.as_mut().unwrap()), &mut line).unwrap();
+    assert!(line.contains("same digests"), "{line}");
+    let second = read(&dir, &[&sample(1)]);
+    let ended = first.try_wait().unwrap().is_some();
+    let _ = first.wait();
+    if !ended {
+        assert_eq!(second.code, 1);
+        assert!(second.err.contains("another process works on this site"), "{}", second.err);
+    }
+    assert_log_whole(&dir);
+}
+
+/// Proves: REQ-SYS-034
+#[test]
+fn missing_paths_and_wrong_arguments_are_told_apart() {
+    let (_site, dir) = copy();
+    let ran = read(&dir, &[Path::new("no-such-film.dcm")]).expect_code(1);
+    assert_eq!(reason(&ran.objects()[0]).0, "unreadable");
+    vidimus_run(&["read"]).expect_code(2);
+    vidimus_run(&["read", "x", "--no-such-flag"]).expect_code(2);
+    vidimus_run(&["inspect", "no-such-file.dcm"]).expect_code(1);
+}
+
+/// Proves: REQ-SYS-035
+#[test]
+fn a_full_disk_fails_clearly_and_leaves_the_log_whole() {
+    let (_site, dir) = copy();
+    let largest = fs::metadata(dir.join("log.db")).unwrap().len().max(fs::metadata(dir.join("vault.db")).unwrap().len());
+    // No file may grow past what is there: the system answers as a full disk does.
+    let script = format!(
+        "ulimit -f {}; trap '' XFSZ; exec \"$@\"",
+        largest.div_ceil(1024)
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "bash"]).arg(program("vidimus")).arg("read");
+    for number in 1..=12 {
+        command.arg(sample(number));
+    }
+    let ran = run(command.args(["--dir", text(&dir), "--json"]));
+    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    assert_log_whole(&dir);
+    read(&dir, &[&sample(1)]).expect_code(0);
+    assert_log_whole(&dir);
+}
+
+/// Proves: REQ-SYS-036
+#[test]
+fn every_damaged_file_of_the_corpus_is_answered_and_the_log_stays_whole() {
+    let Some(data) = data() else { return };
+    let (_site, dir) = copy();
+    let ran = read(&dir, &[&data.join("dicom/broken")]);
+    assert_eq!(ran.code, 1);
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    let objects = ran.objects();
+    assert!(objects.len() > 40, "{} objects", objects.len());
+    assert!(objects.iter().all(|object| object["status"] != "evaluated"), "nothing there is a child's chest film");
+    assert_log_whole(&dir);
+}
+
+/// Proves: REQ-SYS-037
+#[test]
+fn no_clinical_image_of_another_kind_is_read_as_a_chest_film() {
+    let Some(data) = data() else { return };
+    let (_site, dir) = copy();
+    let ran = read(&dir, &[&data.join("dicom/series"), &data.join("dicom/modalities"), &data.join("dicom/cardiac-lv")]);
+    let objects = ran.objects();
+    assert!(objects.len() >= 5, "{} objects", objects.len());
+    assert!(objects.iter().all(|object| object["status"] != "evaluated"));
+}
+
+/// Proves: REQ-SYS-034
+#[test]
+fn inspect_answers_for_every_sample_without_a_site() {
+    let folder = demo().dir().join("samples");
+    let objects = vidimus_run(&["inspect", text(&folder), "--json"]).expect_code(0).objects();
+    assert_eq!(objects.len(), 12);
+    for object in objects {
+        assert_eq!((&object["rows"], &object["columns"], &object["error"]), (&224.into(), &224.into(), &Value::Null));
+        assert_eq!(object["transfer_syntax_uid"], "1.2.840.10008.1.2.4.50");
+    }
+    std::io::stderr().flush().unwrap();
+}
