@@ -5,6 +5,8 @@
 
 mod bits;
 mod coder;
+#[cfg(test)]
+mod encoder;
 mod parameters;
 mod scan;
 
