@@ -252,7 +252,7 @@ impl Instance {
 }
 
 /// Reads a file within the limit, and not more if it grows meanwhile.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ImagingError> {
+pub fn read_file(path: &Path) -> Result<Vec<u8>, ImagingError> {
     let unreadable = |source| ImagingError::Unreadable { source };
     let file = File::open(path).map_err(unreadable)?;
     let facts = file.metadata().map_err(unreadable)?;

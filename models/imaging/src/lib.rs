@@ -37,7 +37,7 @@ pub use error::{ImagingError, Warning};
 pub use geometry::{Affine, Orientation, Spacing, SpacingSource};
 pub use image::{Image, Millimetre};
 pub use inspect::{Inspection, failed, inspect, inspect_bytes};
-pub use instance::{Age, Instance, Patient};
+pub use instance::{Age, Instance, Patient, read_file};
 pub use modality::Statistics;
 pub use paths::{Found, walk};
 pub use stored::Stored;
