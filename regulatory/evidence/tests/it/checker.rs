@@ -26,59 +26,154 @@ const LABEL: &str = "regulatory/evidence/labelling/a.toml";
 const CROSSWALK: &str = "regulatory/evidence/crosswalk/a.toml";
 const DEVICE: &str = "regulatory/evidence/device.toml";
 
-/// A repository in which every rule holds.
+/// Each file of a repository in which every rule holds.
+const FILES: &[(&str, &str)] = &[
+    (
+        "Cargo.toml",
+        r#"
+[workspace]
+members = ["crate"]
+[workspace.dependencies]
+serde = "1.0.2"
+"#,
+    ),
+    (
+        "crate/Cargo.toml",
+        r#"
+[dependencies]
+serde.workspace = true
+own = { path = "own" }
+"#,
+    ),
+    (
+        "Cargo.lock",
+        r#"
+[[package]]
+name = "serde"
+version = "1.0.9"
+"#,
+    ),
+    (
+        REQUIREMENTS,
+        r#"
+[[requirement]]
+id = "REQ-AAA-001"
+text = "A thing holds."
+kind = "software"
+[[requirement]]
+id = "REQ-SYS-001"
+text = "All holds."
+kind = "system"
+refined_by = ["REQ-AAA-001"]
+"#,
+    ),
+    (
+        HAZARDS,
+        r#"
+[[hazard]]
+id = "HAZ-001"
+hazard = "h"
+sequence = "s"
+harm = "h"
+severity = 4
+p_before = 4
+p_after = 2
+controls = ["RC-001"]
+ai_cause = "none"
+residual = "why"
+[[control]]
+id = "RC-001"
+text = "c"
+kind = "design"
+requirement = "REQ-AAA-001"
+new_risk = "none"
+"#,
+    ),
+    (
+        SOUP,
+        r#"
+[[soup]]
+name = "serde"
+version = "1.0.9"
+licence = "MIT"
+job = "j"
+if_wrong = "w"
+checked_by = "c"
+"#,
+    ),
+    (
+        "p.toml",
+        r#"
+[[endpoint]]
+id = "E1"
+"#,
+    ),
+    (
+        LABEL,
+        r#"
+id = "IU-1"
+version = "1"
+family = "f"
+intended_use = "i"
+protocol = "p.toml"
+limit = []
+warning = []
+[[statement]]
+id = "LBL-001"
+text = "s"
+[[performance]]
+id = "LBL-002"
+text = "AUC {verdict:E1.estimate}"
+"#,
+    ),
+    (
+        CROSSWALK,
+        r#"
+text = "t"
+applies_from = "now"
+[[clause]]
+clause = "1"
+asks = "a"
+artefacts = ["REQ-AAA-001", "p.toml"]
+status = "met"
+[[clause]]
+clause = "2"
+asks = "a"
+not_applicable = "because"
+status = "not applicable"
+"#,
+    ),
+    (
+        DEVICE,
+        r#"
+name = "n"
+manufacturer = "m"
+udi_di = "none"
+intended_use = "i"
+users = []
+population = "p"
+contraindications = []
+principle = "p"
+mode_max = "demonstration"
+class = []
+[[claim]]
+id = "CLM-001"
+text = "c"
+endpoints = ["p.toml#E1"]
+statements = ["LBL-001"]
+"#,
+    ),
+];
+
+/// The repository, in a folder of its own.
 fn whole() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let root = folder.path();
-    let attribute = format!("{}[test]", '#');
-    write(
-        root,
-        SOURCE,
-        &format!(
-            "/// Proves: REQ-AAA-001\n{attribute}\nfn a_thing_holds() {{}}\nconst C: &str = f(SCT, \"233604007\");\n"
-        ),
-    );
-    write(root, "Cargo.toml", "[workspace]\nmembers = [\"crate\"]\n[workspace.dependencies]\nserde = \"1.0.2\"\n");
-    write(root, "crate/Cargo.toml", "[dependencies]\nserde.workspace = true\nown = { path = \"own\" }\n");
-    write(root, "Cargo.lock", "[[package]]\nname = \"serde\"\nversion = \"1.0.9\"\n");
-    write(
-        root,
-        REQUIREMENTS,
-        "[[requirement]]\nid = \"REQ-AAA-001\"\ntext = \"A thing holds.\"\nkind = \"software\"\n\
-         [[requirement]]\nid = \"REQ-SYS-001\"\ntext = \"All holds.\"\nkind = \"system\"\nrefined_by = [\"REQ-AAA-001\"]\n",
-    );
-    write(
-        root,
-        HAZARDS,
-        "[[hazard]]\nid = \"HAZ-001\"\nhazard = \"h\"\nsequence = \"s\"\nharm = \"h\"\nseverity = 4\np_before = 4\np_after = 2\n\
-         controls = [\"RC-001\"]\nai_cause = \"none\"\nresidual = \"why\"\n\
-         [[control]]\nid = \"RC-001\"\ntext = \"c\"\nkind = \"design\"\nrequirement = \"REQ-AAA-001\"\nnew_risk = \"none\"\n",
-    );
-    write(
-        root,
-        SOUP,
-        "[[soup]]\nname = \"serde\"\nversion = \"1.0.9\"\nlicence = \"MIT\"\njob = \"j\"\nif_wrong = \"w\"\nchecked_by = \"c\"\n",
-    );
-    write(root, "p.toml", "[[endpoint]]\nid = \"E1\"\n");
-    write(
-        root,
-        LABEL,
-        "id = \"IU-1\"\nversion = \"1\"\nfamily = \"f\"\nintended_use = \"i\"\nprotocol = \"p.toml\"\nlimit = []\nwarning = []\n\
-         [[statement]]\nid = \"LBL-001\"\ntext = \"s\"\n[[performance]]\nid = \"LBL-002\"\ntext = \"AUC {verdict:E1.estimate}\"\n",
-    );
-    write(
-        root,
-        CROSSWALK,
-        "text = \"t\"\napplies_from = \"now\"\n[[clause]]\nclause = \"1\"\nasks = \"a\"\nartefacts = [\"REQ-AAA-001\", \"p.toml\"]\n\
-         status = \"met\"\n[[clause]]\nclause = \"2\"\nasks = \"a\"\nnot_applicable = \"because\"\nstatus = \"not applicable\"\n",
-    );
-    write(
-        root,
-        DEVICE,
-        "name = \"n\"\nmanufacturer = \"m\"\nudi_di = \"none\"\nintended_use = \"i\"\nusers = []\npopulation = \"p\"\n\
-         contraindications = []\nprinciple = \"p\"\nmode_max = \"demonstration\"\nclass = []\n\
-         [[claim]]\nid = \"CLM-001\"\ntext = \"c\"\nendpoints = [\"p.toml#E1\"]\nstatements = [\"LBL-001\"]\n",
-    );
+    for (file, text) in FILES {
+        write(folder.path(), file, text);
+    }
+    // put together here, so that this file's own lines are not taken for tests
+    let test = format!("/// Proves: REQ-AAA-001\n{}[test]\nfn a_thing_holds() {{}}\n", '#');
+    write(folder.path(), SOURCE, &format!("{test}const C: &str = f(SCT, \"233604007\");\n"));
     folder
 }
 
@@ -123,7 +218,8 @@ fn tests_and_requirements_name_each_other() {
     breaks(SOURCE, "/// Proves: REQ-AAA-001", "/// Says what.", "REQ-AAA-001: no test proves it");
     breaks(SOURCE, "/// Proves: REQ-AAA-001", "/// Says what.", "is refined by REQ-AAA-001, which no test proves");
     breaks(REQUIREMENTS, "refined_by = [\"REQ-AAA-001\"]", "", "REQ-SYS-001: no test proves it");
-    breaks(SOURCE, "/// Proves: REQ-AAA-001\n", "/// Proves: REQ-AAA-001\n#[ignore]\n", "is ignored");
+    let ignored = format!("/// Proves: REQ-AAA-001\n{}[ignore]\n", '#');
+    breaks(SOURCE, "/// Proves: REQ-AAA-001\n", &ignored, "is ignored");
 }
 
 /// Proves: REQ-EVD-003
@@ -165,7 +261,15 @@ fn claims_and_labels_refer_to_endpoints() {
 #[test]
 fn a_code_that_the_table_lacks_is_named_where_it_is_used() {
     breaks(SOURCE, "233604007", "4855003", "code of http://snomed.info/sct is not in terminology.toml");
-    let term = "[[term]]\nsystem = \"s\"\ncode = \"1\"\ndisplay = \"d\"\nsource_1 = \"a\"\nsource_2 = \"b\"\ndate = \"2026-11-23\"\n";
+    let term = r#"
+[[term]]
+system = "s"
+code = "1"
+display = "d"
+source_1 = "a"
+source_2 = "b"
+date = "2026-11-23"
+"#;
     Terminology::parse(term).unwrap();
     assert!(Terminology::parse(&term.repeat(2)).unwrap_err().to_string().contains("s 1 is there twice"));
     assert!(Terminology::parse(&format!("{term}colour = \"red\"\n")).is_err());
@@ -191,5 +295,5 @@ fn a_missing_or_broken_file_is_a_fault_and_not_a_pass() {
         fs::remove_file(folder.path().join(file)).unwrap();
         assert!(check(folder.path()).iter().any(|fault| fault.file == file), "{file}");
     }
-    breaks(HAZARDS, "severity = 4", "severity = ", "hazards.toml: line 6");
+    breaks(HAZARDS, "severity = 4", "severity = ", "hazards.toml: line 7");
 }
