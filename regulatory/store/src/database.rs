@@ -76,7 +76,8 @@ pub(crate) fn open(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteErro
 /// Opens a file for reading: nothing that this connection does can change it.
 pub(crate) fn open_read(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteError> {
     let mut connection = open_checked(dir, kind)?;
-    let readonly = "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=5000; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA mmap_size=0;";
+    let readonly = "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=5000; \
+                    PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA mmap_size=0;";
     connection.batch_execute(readonly).map_err(SiteError::database(kind.file, "set up for reading"))?;
     check_schema(&mut connection, kind)?;
     Ok(connection)
@@ -198,7 +199,8 @@ pub(crate) fn probe(connection: &mut SqliteConnection) -> Result<(), SiteError> 
         ),
         (
             "REPLACE by id",
-            "INSERT OR REPLACE INTO log_entry SELECT (SELECT max(idx) FROM log_entry) + 1, entry_id, leaf, body FROM log_entry WHERE idx = 0",
+            "INSERT OR REPLACE INTO log_entry SELECT (SELECT max(idx) FROM log_entry) + 1, entry_id, leaf, body \
+             FROM log_entry WHERE idx = 0",
         ),
     ];
     connection.batch_execute("BEGIN IMMEDIATE").map_err(SiteError::database(LOG.file, "begin the probe"))?;

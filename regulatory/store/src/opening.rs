@@ -1,4 +1,4 @@
-//! Making and opening of a site: keys, databases, the first entry; lock, checks, boot, and what an earlier process left.
+//! Making and opening of a site: keys, databases, the first entry; lock, checks, boot, what an earlier process left.
 //! Errors: [`SiteError`], before anything is appended. Source: AUDIT_LOG sections 6 to 8.
 
 use std::{path::Path, sync::Mutex};

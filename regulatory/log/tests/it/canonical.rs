@@ -120,7 +120,11 @@ proptest! {
 
     /// Proves: REQ-LOG-003
     #[test]
-    fn whatever_the_checker_accepts_the_writer_prints_again(value in values(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn whatever_the_checker_accepts_the_writer_prints_again(
+        value in values(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let mut bytes = to_bytes(&value).unwrap();
         let at = at.index(bytes.len());
         bytes[at] = byte;

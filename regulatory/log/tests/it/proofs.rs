@@ -76,7 +76,12 @@ fn consistency_is_proved_for_every_pair_of_sizes_and_refused_for_another_history
 proptest! {
     /// Proves: REQ-LOG-006
     #[test]
-    fn a_changed_hash_of_a_proof_is_refused(size in 2_u64..600, index in any::<u64>(), at in any::<usize>(), bit in 0..256_usize) {
+    fn a_changed_hash_of_a_proof_is_refused(
+        size in 2_u64..600,
+        index in any::<u64>(),
+        at in any::<usize>(),
+        bit in 0..256_usize,
+    ) {
         let all = leaves(size);
         let index = index % size;
         let mut proof = tree::inclusion_proof(&mut all.as_slice(), index, size).unwrap();

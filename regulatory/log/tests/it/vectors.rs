@@ -8,13 +8,13 @@ use vidimus_log::{
 
 const LOG_KEY: &str = "hospital.example/vidimus/site-1+ec6aed81+AT8D+vTUws/7W1gOqSGbdDXrrmt3jPAqTrHAstWiE4z5";
 const WITNESS_KEY: &str = "witness.example/w1+586d0b9a+BBQzA22TUGQjImRLTPJOCPRp+BAYPvXYTpf05YEMg813";
-const NOTE: &str = "hospital.example/vidimus/site-1
-257
-aCIUH6ED4pALM+sjflRi8c3A/oI4ui/kBMpGKne3qkU=
-
-\u{2014} hospital.example/vidimus/site-1 7GrtgdDWcbYHJrn7OgaTClhP08xyFFUF/OmT4ll3CjdJntVMxo4spU2JpBanbt344uXnhEg8m6PU7aqT5H6ljNHNgA4=
-\u{2014} witness.example/w1 WG0LmgAAAABpQwWAbOxG1H/JJ2WieGFbFMfwn1iFwfiefkckrMdbr76PLp+oEVRAgeSgtdETMV7cCmza3oVnovR+A5m+i67GroeRAA==
-";
+const NOTE: &str = concat!(
+    "hospital.example/vidimus/site-1\n257\naCIUH6ED4pALM+sjflRi8c3A/oI4ui/kBMpGKne3qkU=\n\n",
+    "\u{2014} hospital.example/vidimus/site-1 ",
+    "7GrtgdDWcbYHJrn7OgaTClhP08xyFFUF/OmT4ll3CjdJntVMxo4spU2JpBanbt344uXnhEg8m6PU7aqT5H6ljNHNgA4=\n",
+    "\u{2014} witness.example/w1 ",
+    "WG0LmgAAAABpQwWAbOxG1H/JJ2WieGFbFMfwn1iFwfiefkckrMdbr76PLp+oEVRAgeSgtdETMV7cCmza3oVnovR+A5m+i67GroeRAA==\n",
+);
 
 fn leaf(index: u64) -> Digest {
     let t_ms = 1_766_000_000_000 + index;

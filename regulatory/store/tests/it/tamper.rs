@@ -103,7 +103,8 @@ fn one_changed_byte_in_any_row_of_the_log_is_found() {
 fn a_missing_altered_or_added_trigger_or_table_is_named() {
     for statement in [
         "DROP TRIGGER log_entry_no_update",
-        "DROP TRIGGER log_head_no_shrink; CREATE TRIGGER log_head_no_shrink BEFORE UPDATE ON log_head BEGIN SELECT 1; END",
+        "DROP TRIGGER log_head_no_shrink; \
+         CREATE TRIGGER log_head_no_shrink BEFORE UPDATE ON log_head BEGIN SELECT 1; END",
         "CREATE TABLE other (a INTEGER)",
         "CREATE TRIGGER other AFTER INSERT ON log_entry BEGIN DELETE FROM registry_model; END",
     ] {
