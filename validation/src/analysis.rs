@@ -244,8 +244,13 @@ pub(crate) fn calibration(
     };
     let value = json!({
         "n": sample.cases.len(),
-        "brier": { "estimate": text(brier.estimate), "interval": interval_json("bootstrap-by-patient-percentile", &brier.percentile),
-            "reliability": text(parts.reliability), "resolution": text(parts.resolution), "uncertainty": text(parts.uncertainty) },
+        "brier": {
+            "estimate": text(brier.estimate),
+            "interval": interval_json("bootstrap-by-patient-percentile", &brier.percentile),
+            "reliability": text(parts.reliability),
+            "resolution": text(parts.resolution),
+            "uncertainty": text(parts.uncertainty),
+        },
         "ece": { "estimate": text(ece.estimate), "bins": diagram.len(),
             "interval": interval_json("bootstrap-by-patient-percentile", &ece.percentile) },
         "line": line,

@@ -101,12 +101,21 @@ pub fn judge(evaluation: &Evaluation) -> Result<Verdict, JudgeError> {
         "v": 1,
         "kind": "verdict",
         "gate": { "version": GATE_VERSION },
-        "protocol": { "id": protocol.id, "digest": evaluation.protocol.digest().hex(), "intended_use": protocol.intended_use },
-        "package": { "family": evaluation.subject.family, "version": evaluation.subject.version, "root": evaluation.subject.root.hex() },
+        "protocol": {
+            "id": protocol.id,
+            "digest": evaluation.protocol.digest().hex(),
+            "intended_use": protocol.intended_use,
+        },
+        "package": {
+            "family": evaluation.subject.family,
+            "version": evaluation.subject.version,
+            "root": evaluation.subject.root.hex(),
+        },
         "set": set_json(evaluation),
         "look": {
             "number": evaluation.look, "budget": protocol.looks,
-            "alpha": fixed(evaluation.protocol.alpha_of_look(evaluation.look), 12), "confidence": text(confidence.level()),
+            "alpha": fixed(evaluation.protocol.alpha_of_look(evaluation.look), 12),
+            "confidence": text(confidence.level()),
         },
         "seed": evaluation.protocol.seed().iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
         "operating_point": { "name": protocol.operating_point.name, "threshold": text(threshold) },
@@ -116,7 +125,8 @@ pub fn judge(evaluation: &Evaluation) -> Result<Verdict, JudgeError> {
         "subgroups": subgroups,
         "analyses": [without_missing, without_duplicates],
         "leakage": leakage,
-        "suites_not_run": protocol.suite_not_run.iter().map(|s| json!({ "id": s.id, "why": s.why })).collect::<Vec<_>>(),
+        "suites_not_run":
+            protocol.suite_not_run.iter().map(|s| json!({ "id": s.id, "why": s.why })).collect::<Vec<_>>(),
         "aggregates": {
             "confusion": {
                 "true_positives": confusion.true_positives, "false_positives": confusion.false_positives,
@@ -164,7 +174,8 @@ fn endpoints(evaluation: &Evaluation, sample: &Sample<'_>, confidence: Confidenc
         value["unit"] = json!("image");
         value["intervals_beside"] = json!(beside);
         // What a page shows beside the figure: the usual interval, whatever error this look spends.
-        let usual = figure(sample, endpoint.statistic, endpoint.interval, threshold, Confidence::NINETY_FIVE).map_err(fault)?;
+        let usual =
+            figure(sample, endpoint.statistic, endpoint.interval, threshold, Confidence::NINETY_FIVE).map_err(fault)?;
         value["ci95"] = analysis::interval_json(analysis::method_word(endpoint.interval), &usual.interval);
         value["bootstrap"] = resampled;
         value["point_min"] = json!(text(endpoint.point_min));

@@ -2,7 +2,8 @@
 //! Rules: ids unique and well formed; every test proves a known requirement and is not ignored; every requirement has a
 //! test or is refined by requirements that have; hazards are controlled, controls are requirements, no residual risk is
 //! in the red zone; every claim has endpoints and label statements; performance text holds no typed figure;
-//! every clause has an artefact or a reason; SOUP equals manifests and lock file; every code used is in the terminology.
+//! every clause has an artefact or a reason; SOUP equals manifests and lock file; every code used is in the
+//! terminology.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

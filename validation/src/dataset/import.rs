@@ -46,8 +46,8 @@ struct Row {
     file_sha256: Digest,
 }
 
-/// Copies the archive and writes the manifest into `into`. `pixel_digest` gives the canonical digest of a file's decoded
-/// pixels (`vidimus_imaging`'s), or says in words why it cannot.
+/// Copies the archive and writes the manifest into `into`. `pixel_digest` gives the canonical digest of a file's
+/// decoded pixels (`vidimus_imaging`'s), or says in words why it cannot.
 pub fn import(
     from: &Path,
     into: &Path,
@@ -101,8 +101,8 @@ pub fn import(
 }
 
 /// Locks an imported folder to which `datasheet.toml`, `provenance.toml` and `licence/` were added: writes
-/// `openings.jsonl`, `root` and `SHA256SUMS`, then verifies the whole. For a public set, which travels in the clear, the
-/// openings follow from name and version; a set that stays secret must draw them at random (a later issue).
+/// `openings.jsonl`, `root` and `SHA256SUMS`, then verifies the whole. For a public set, which travels in the clear,
+/// the openings follow from name and version; a set that stays secret must draw them at random (a later issue).
 pub fn lock(folder: &Path) -> Result<Imported, DatasetError> {
     if folder.join(file::ROOT).exists() {
         return Err(DatasetError::Locked);

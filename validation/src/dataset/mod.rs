@@ -2,8 +2,8 @@
 //! A set is a folder: `images.tar` (uncompressed), `manifest.jsonl` (one canonical line a case), `openings.jsonl` (the
 //! salted commitment of each line and its opening), `root` (hexadecimal), `datasheet.toml`, `provenance.toml`,
 //! `licence/`, `SHA256SUMS`. Sets that travel with the source are public, so their openings lie beside the manifest.
-//! A leaf is `SHA-256(0x00 || text of the commitment)`, label `locked-case`; the tree is RFC 6962's; leaves stand in the
-//! order of the manifest, which is that of the case ids and so says nothing of the classes.
+//! A leaf is `SHA-256(0x00 || text of the commitment)`, label `locked-case`; the tree is RFC 6962's; leaves stand in
+//! the order of the manifest, which is that of the case ids and so says nothing of the classes.
 //! [`LockedSet`] knows the set's facts and no label: the reference standard is reached through a [`crate::Look`] alone.
 //! Errors: [`DatasetError`] names the file and the case or member that differs. Source: EVIDENCE sections 1 and 2.
 
@@ -74,9 +74,7 @@ pub enum DatasetError {
         case: String,
     },
     /// The leaves do not give the root.
-    #[error(
-        "locked set: root says {expected}, the leaves of openings.jsonl give {found}: the set was changed after the lock"
-    )]
+    #[error("locked set: root says {expected}, the leaves of openings.jsonl give {found}: changed after the lock")]
     Root {
         /// From the file `root`.
         expected: Digest,

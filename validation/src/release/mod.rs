@@ -1,6 +1,7 @@
 //! A release: who attests that which package may be used for what, in which mode, on which verdicts.
 //! `release.toml` is the record; two detached signatures over its digest lie beside it. The class of the evidence and
-//! the result of the verdicts cap the mode: A active, B canary, C demonstration; inconclusive demonstration, fail shadow.
+//! the result of the verdicts cap the mode: A active, B canary, C demonstration; inconclusive demonstration,
+//! fail shadow.
 //! Errors: [`ReleaseError`] names the rule: a person who signs twice, a digest that differs, a mode above its cap.
 //! Source: EVIDENCE sections 2, 7, 8 and 9; 21 CFR 11.50, 11.70, 11.200.
 

@@ -184,7 +184,8 @@ mod tests {
         #[test]
         fn a_higher_threshold_never_calls_more_positive(p in scores(), a in 0.0_f64..1.0, b in 0.0_f64..1.0) {
             let outcomes: Vec<bool> = (0..p.len()).map(|i| i % 3 == 0).collect();
-            let (low, high) = (Confusion::at(a.min(b), &p, &outcomes).unwrap(), Confusion::at(a.max(b), &p, &outcomes).unwrap());
+            let at = |threshold| Confusion::at(threshold, &p, &outcomes).unwrap();
+            let (low, high) = (at(a.min(b)), at(a.max(b)));
             prop_assert!(high.true_positives <= low.true_positives && high.false_positives <= low.false_positives);
         }
     }
