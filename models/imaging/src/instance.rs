@@ -138,10 +138,12 @@ impl Instance {
             warnings.push(Warning::MetaIdentifierDiffers);
         }
         let mut reader = Reader::new(attributes);
+        let name = reader.text(tags::PATIENT_NAME).trim_end_matches(['=', ' ']).to_owned();
         let mut closed = |tag| Phi::new(reader.text(tag));
         let patient = Patient {
             id: closed(tags::PATIENT_ID),
-            name: closed(tags::PATIENT_NAME),
+            // empty component groups at the end say nothing (PS3.5 6.2.1.1)
+            name: Phi::new(name),
             birth_date: closed(tags::PATIENT_BIRTH_DATE),
             sex: attributes.text(tags::PATIENT_SEX),
         };
@@ -254,11 +256,12 @@ impl Instance {
 /// Reads a file within the limit, and not more if it grows meanwhile.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, ImagingError> {
     let unreadable = |source| ImagingError::Unreadable { source };
-    let file = File::open(path).map_err(unreadable)?;
-    let facts = file.metadata().map_err(unreadable)?;
+    // asked before it is opened: opening a pipe would wait for its other end
+    let facts = std::fs::metadata(path).map_err(unreadable)?;
     if !facts.is_file() {
         return Err(ImagingError::NotDicom { reason: "the path is no plain file" });
     }
+    let file = File::open(path).map_err(unreadable)?;
     let too_large = |found| ImagingError::Limit { what: "bytes of the file", found, limit: FILE_BYTES_MAX };
     if facts.len() > FILE_BYTES_MAX {
         return Err(too_large(facts.len()));

@@ -157,3 +157,53 @@ fn measured_values_and_grey_follow_the_independent_reader() {
     }
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
+
+/// The numbers of a JSON list.
+fn numbers(value: &Value) -> Option<Vec<f64>> {
+    value.as_array().map(|all| all.iter().filter_map(Value::as_f64).collect())
+}
+
+/// Proves: REQ-IMG-017, REQ-IMG-019
+#[test]
+fn identity_and_geometry_are_read_as_the_independent_reader_reads_them() {
+    let Some(folder) = corpus() else { return };
+    let all = expected(&folder);
+    let (mut bad, mut seen) = (Vec::new(), 0);
+    for record in all["files"].as_array().unwrap() {
+        let name = record["file"].as_str().unwrap();
+        if free(record) {
+            continue;
+        }
+        let instance = Instance::open(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        seen += 1;
+        let mut text = |key: &str, found: &str| {
+            if let Some(wanted) = record[key].as_str()
+                && wanted.trim() != found
+            {
+                bad.push(format!("{name}: {key} differs"));
+            }
+        };
+        text("sop_instance", instance.sop_instance_uid.open());
+        text("study", instance.study_instance_uid.open());
+        text("series", instance.series_instance_uid.open());
+        text("patient_id", instance.patient.id.open());
+        text("patient_name", instance.patient.name.open());
+        text("modality", &instance.modality);
+        let mut list = |key: &str, found: Option<Vec<f64>>| {
+            let Some(wanted) = numbers(&record[key]) else { return };
+            let close = |found: Vec<f64>| found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-9);
+            if !found.is_some_and(close) {
+                bad.push(format!("{name}: {key} differs"));
+            }
+        };
+        let spacing = instance.spacing.map(|one| vec![one.row_mm.value(), one.column_mm.value()]);
+        list("pixel_spacing", spacing.clone());
+        list("pixel_spacing_shared_group", spacing);
+        let orientation = instance.orientation.map(|one| one.cosines().to_vec());
+        list("orientation", orientation.clone());
+        list("orientation_shared_group", orientation);
+        list("position", instance.position.map(|one| one.to_vec()));
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    assert!(seen > 270, "{seen} files compared");
+}
