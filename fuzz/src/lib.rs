@@ -1,5 +1,5 @@
 //! Fuzz targets: one plain function over bytes for each parser of outside bytes.
-//! A stable test replays `corpus/TARGET/` and deterministic mutations of it (`tests/it`), so that no nightly compiler is
+//! A stable test replays `corpus/TARGET/` and deterministic mutations of it (`tests/it`), so no nightly compiler is
 //! needed; a libFuzzer driver, where a machine has one, calls the same functions.
 //! Law: no input makes a target panic, hang, or take memory without bound. Requirement: REQ-IMG-024.
 

@@ -1,5 +1,5 @@
 //! Values of data elements: numbers, texts and items, read from the ranges that the walk found.
-//! A value whose representation in the file is not the standard's is read as the file says, if that is a number or text.
+//! A value whose representation in the file is not the standard's is read as the file says, if it is number or text.
 //! Errors: `ImagingError::Attribute` where a number is asked for and none stands there; the text itself is not printed.
 //! Source: DICOM PS3.5 section 6.2.
 

@@ -41,7 +41,8 @@ impl Decoded {
     pub fn pixel_digest(&self) -> Digest {
         let d = &self.description;
         let header = format!(
-            "vidimus pixels 1\nrows {}\ncolumns {}\nframes {}\nsamples {}\nbits {}\nsigned {}\nphotometric {}\ntype {}\n\n",
+            "vidimus pixels 1\nrows {}\ncolumns {}\nframes {}\nsamples {}\nbits {}\nsigned {}\n\
+             photometric {}\ntype {}\n\n",
             d.rows,
             d.columns,
             d.frames,

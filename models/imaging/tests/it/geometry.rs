@@ -33,7 +33,8 @@ proptest! {
     /// Proves: REQ-IMG-017
     #[test]
     fn the_affine_and_its_inverse_undo_each_other_and_so_does_the_flip(
-        turn in -3.0..3.0_f64, tilt in -1.0..1.0_f64, step in 0.5..5.0_f64, index in prop::array::uniform3(-50.0..50.0_f64),
+        turn in -3.0..3.0_f64, tilt in -1.0..1.0_f64, step in 0.5..5.0_f64,
+        index in prop::array::uniform3(-50.0..50.0_f64),
     ) {
         let (s, c) = turn.sin_cos();
         let (t, u) = tilt.sin_cos();

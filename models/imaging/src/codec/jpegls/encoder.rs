@@ -176,7 +176,8 @@ proptest! {
     /// Proves: REQ-IMG-009
     #[test]
     fn decoding_what_was_encoded_gives_it_back_within_the_allowed_error(
-        precision in 2..=16_u8, columns in 1..40_usize, near in 0..4_i32, colour in any::<bool>(), lines in any::<bool>(),
+        precision in 2..=16_u8, columns in 1..40_usize, near in 0..4_i32, colour in any::<bool>(),
+        lines in any::<bool>(),
         // few levels make runs, many make noise
         levels in 1..5000_u32, noise in prop::collection::vec(any::<u32>(), 1..600),
     ) {
