@@ -15,7 +15,9 @@ use vidimus_log::{
 };
 use vidimus_reader::{AdmissionError, Bundle, ReleaseEvidence, ReleasedModel};
 use vidimus_store::{ModelRow, Row};
-use vidimus_validation::{Protocol, Release, Role, Signature, Signer, SigningFacts, Verdict, parse_signatures};
+use vidimus_validation::{
+    Mode, Protocol, Release, ReleaseFacts, Role, Signature, Signer, SigningFacts, Verdict, parse_signatures,
+};
 
 use crate::{
     shipped::{self, Shipped},
@@ -166,7 +168,7 @@ fn write_package(house: &House, shipped: &Shipped, bundle: &Bundle) -> anyhow::R
 }
 
 /// Two fictitious persons sign; their keys live only in this call. Returns leaves, signatures and trusted key ids.
-fn role_play(
+pub(crate) fn role_play(
     house: &House,
     release: &Release,
     evaluation: &Receipt,
@@ -196,6 +198,23 @@ fn role_play(
         signatures.push(signature);
     }
     Ok((leaves, signatures, trusted))
+}
+
+/// The makers' record of a release for demonstration: what their two role-play persons sign beside the verdict.
+pub(crate) fn propose(bundle: &Bundle, verdict: &Verdict) -> anyhow::Result<Release> {
+    let package = bundle.package();
+    let facts = ReleaseFacts {
+        id: format!("REL-{}-{}", package.name, package.version),
+        intended_use: package.intended_use.id.clone(),
+        labelling: "1".into(),
+        sites: vec!["any site for demonstration".into()],
+        mode: Mode::Demonstration,
+        previous: None,
+        change: "first release".into(),
+        anomalies: package.intended_use.limits.clone(),
+        contributors: vec!["the makers of Vidimus".into()],
+    };
+    Ok(Release::propose(facts, std::slice::from_ref(verdict))?)
 }
 
 /// The newest registered model of this site, admitted against the log's own proofs; or why none is.

@@ -17,7 +17,7 @@ use vidimus_imaging::{Instance, import::{ImportFacts, picture_to_instance}};
 use vidimus_log::{Body, Digest, Draft, Receipt, Recorder as _, Ref};
 use vidimus_reader::{Bundle, Candidate, NotAccepted};
 use vidimus_validation::{
-    Ledger, LockedSet, Look, LookRequest, Protocol, Rating, Subject, Verdict, evaluate_with, judge,
+    Ledger, LockedSet, Look, LookRequest, Protocol, Rating, Subject, Verdict, evaluate_with, judge, signatures_to_toml,
 };
 
 use super::{Common, exit};
@@ -41,6 +41,9 @@ pub(crate) struct Evaluate {
     /// Where verdict and receipts are written (default: `evaluations` in the site's folder).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Also propose a release for demonstration and let two role-play persons sign it (for the makers of a bundle).
+    #[arg(long)]
+    propose_demonstration: bool,
 }
 
 pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> {
@@ -55,6 +58,12 @@ pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> 
     let out = verb.out.clone().unwrap_or_else(|| dir.join("evaluations").join(evaluated.verdict.digest().hex()));
     let protocol = fs::read(&verb.protocol).with_context(|| format!("{}: cannot be read", verb.protocol.display()))?;
     write(&house, &out, &evaluated, protocol)?;
+    if verb.propose_demonstration {
+        let release = gate::propose(candidate.bundle(), &evaluated.verdict)?;
+        let (_, signatures, _) = gate::role_play(&house, &release, &evaluated.evaluation)?;
+        fs::write(out.join("release.toml"), release.bytes())?;
+        fs::write(out.join("signatures.toml"), signatures_to_toml(&signatures)?)?;
+    }
     house.close()?;
 
     let verdict = &evaluated.verdict;
