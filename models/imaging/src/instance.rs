@@ -253,7 +253,7 @@ impl Instance {
     }
 }
 
-/// Reads a file within the limit, and not more if it grows meanwhile.
+/// Reads a plain file of at most `FILE_BYTES_MAX` bytes, and not more if it grows meanwhile.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, ImagingError> {
     let unreadable = |source| ImagingError::Unreadable { source };
     // asked before it is opened: opening a pipe would wait for its other end
