@@ -176,7 +176,7 @@ fn endpoints(evaluation: &Evaluation, sample: &Sample<'_>, confidence: Confidenc
         // What a page shows beside the figure: the usual interval, whatever error this look spends.
         let usual =
             figure(sample, endpoint.statistic, endpoint.interval, threshold, Confidence::NINETY_FIVE).map_err(fault)?;
-        value["ci95"] = analysis::interval_json(analysis::method_word(endpoint.interval), &usual.interval);
+        value["ci95"] = analysis::interval_json(usual.method, &usual.interval);
         value["bootstrap"] = resampled;
         value["point_min"] = json!(text(endpoint.point_min));
         if let Some(least) = endpoint.lower_min {

@@ -2,8 +2,8 @@
 //! Locked data sets ([`LockedSet`]), protocols registered beforehand ([`Protocol`]), looks that the log knows of
 //! ([`Look`]), the gate's statistics ([`statistics`]), verdicts ([`Verdict`]) and releases that two persons sign
 //! ([`Release`]). The way is one way: `Protocol`, then `Look` (an entry first), then [`evaluate`] (uses the look up),
-//! then [`judge`] (a pure function to canonical bytes), then a release. No clock, no randomness but the registered seed's;
-//! entries are written through [`vidimus_log::Recorder`], and the model is seen through [`Rater`].
+//! then [`judge`] (a pure function to canonical bytes), then a release. No clock, no randomness but the registered
+//! seed's; entries are written through [`vidimus_log::Recorder`], and the model is seen through [`Rater`].
 
 mod analysis;
 mod dataset;

