@@ -196,14 +196,15 @@ pub fn saliency_png(saliency: &Saliency) -> Result<Vec<u8>, image::ImageError> {
     png(&pixels, saliency.image_size(), ColorType::L8)
 }
 
-/// The image (display values in 0..=1) with the map laid over it, as a colour PNG of the image's size.
+/// The image (display values in 0..=1) with the map laid over it, as a colour PNG of the image's size. `strength` in 0..=1 scales the
+/// opacity: given the finding's probability, a map of the little that speaks for an absent finding stays faint.
 /// The colours run from vermilion to yellow (Okabe and Ito's palette), distinct from grey under every common colour-vision deficiency.
-pub fn overlay_png(display: &Image<f32>, saliency: &Saliency) -> Result<Vec<u8>, image::ImageError> {
+pub fn overlay_png(display: &Image<f32>, saliency: &Saliency, strength: f32) -> Result<Vec<u8>, image::ImageError> {
     let map = saliency.in_image();
     let mut pixels = Vec::with_capacity(map.len() * 3);
     for (&grey, value) in display.pixels.iter().zip(map) {
         let colour = [[0.835, 0.369, 0.0], [0.941, 0.894, 0.259]];
-        let opacity = ((value - OVERLAY_FLOOR) / (1.0 - OVERLAY_FLOOR)).clamp(0.0, 1.0) * OVERLAY_OPACITY;
+        let opacity = ((value - OVERLAY_FLOOR) / (1.0 - OVERLAY_FLOOR)).clamp(0.0, 1.0) * OVERLAY_OPACITY * strength;
         for channel in 0..3 {
             let tint = colour[0][channel] + (colour[1][channel] - colour[0][channel]) * value;
             pixels.push(to_byte(grey + (tint - grey) * opacity));

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use vidimus_imaging::Image;
 use vidimus_log::{EntryId, Receipt};
-use vidimus_reader::{ModelFacts, Saliency, overlay_png, saliency_png};
+use vidimus_reader::{ModelFacts, Reading, overlay_png, saliency_png};
 
 use super::result::Files;
 use crate::{
@@ -31,8 +31,11 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    pub(super) fn draw(display: &Image<f32>, saliency: &Saliency) -> anyhow::Result<Self> {
-        Ok(Self { saliency: saliency_png(saliency)?, overlay: overlay_png(display, saliency)? })
+    /// Draws the map alone and over the film, there as strong as the finding is probable.
+    pub(super) fn draw(display: &Image<f32>, reading: &Reading) -> anyhow::Result<Self> {
+        let strength = reading.findings.first().map_or(1.0, |finding| finding.probability.get());
+        let saliency = &reading.saliency;
+        Ok(Self { saliency: saliency_png(saliency)?, overlay: overlay_png(display, saliency, strength as f32)? })
     }
 }
 

@@ -101,7 +101,7 @@ impl Pipeline<'_> {
         mut timing: Timing,
     ) -> anyhow::Result<StudyReading> {
         let display = &accepted.images()[reading.image].display;
-        let pictures = timing.step("draw", || files::Pictures::draw(display, &reading.saliency))?;
+        let pictures = timing.step("draw", || files::Pictures::draw(display, &reading))?;
         let issued = self.house.now_text();
         let source = FhirSource { house: self.house, model: &reading.model, issued: &issued, started };
         let outcome =
