@@ -39,16 +39,24 @@ impl<'a> Attributes<'a> {
     /// The items of a sequence; none where it is absent.
     pub(crate) fn items(&self, tag: Tag) -> impl Iterator<Item = Attributes<'a>> + use<'a> {
         let data = self.data;
-        let items: &'a [Vec<Element>] = match self.element(tag).map(|element| &element.value) {
+        self.sequence(tag).iter().map(move |elements| Attributes { data, elements })
+    }
+
+    /// The item at `index`, without a walk over those before it.
+    pub(crate) fn item_at(&self, tag: Tag, index: usize) -> Option<Attributes<'a>> {
+        self.sequence(tag).get(index).map(|elements| Attributes { data: self.data, elements })
+    }
+
+    fn sequence(&self, tag: Tag) -> &'a [Vec<Element>] {
+        match self.element(tag).map(|element| &element.value) {
             Some(Value::Items(items)) => items,
             _ => &[],
-        };
-        items.iter().map(move |elements| Attributes { data, elements })
+        }
     }
 
     /// The first item of a sequence.
     pub(crate) fn item(&self, tag: Tag) -> Option<Attributes<'a>> {
-        self.items(tag).next()
+        self.item_at(tag, 0)
     }
 
     /// The text of an attribute whose characters are ASCII by the standard, without padding; None where it is empty.

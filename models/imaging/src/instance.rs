@@ -289,7 +289,7 @@ fn duplicates(attributes: &Attributes<'_>, elements: &[Element], warnings: &[War
 }
 
 fn group<'a>(attributes: &Attributes<'a>, tag: Tag, frame: usize) -> Option<Attributes<'a>> {
-    let own = attributes.items(tags::PER_FRAME_GROUPS).nth(frame).and_then(|groups| groups.item(tag));
+    let own = attributes.item_at(tags::PER_FRAME_GROUPS, frame).and_then(|groups| groups.item(tag));
     own.or_else(|| attributes.item(tags::SHARED_GROUPS).and_then(|groups| groups.item(tag)))
 }
 
