@@ -1,8 +1,9 @@
 //! Lists what the program carries, so that it needs no folder beside it: the shipped bundles and the sample radiographs.
 
 use std::{
-    env, fs,
+    env,
     fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
 };
 

@@ -3,13 +3,7 @@
 //! test split are taken: in each class those with the smallest digests, so that nobody's eye or model chose them.
 //! Patients are fictitious; labels do not enter the files.
 
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    fs,
-    io::Read as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, error::Error, fs, io::Read as _, path::Path};
 
 use vidimus_imaging::import::{ImportFacts, picture_to_instance};
 use vidimus_log::Phi;
@@ -25,7 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for row in csv::Reader::from_path(data.join("labels.csv"))?.deserialize() {
         let row: BTreeMap<String, String> = row?;
         if row["split"] == "test" {
-            by_subtype.entry(row["subtype"].clone()).or_default().push((row["file_sha256"].clone(), row["file"].clone()));
+            by_subtype
+                .entry(row["subtype"].clone())
+                .or_default()
+                .push((row["file_sha256"].clone(), row["file"].clone()));
         }
     }
     let mut chosen = Vec::new();

@@ -183,8 +183,7 @@ pub(crate) fn role_play(
         let signer = Signer::new(&actor.id, name, role, &seed);
         sign::enrol(house, &signer.public_key(), &format!("{name}, {}: a role-play person", role.as_str()))?;
         let t_ms = house.now_ms();
-        let facts =
-            SigningFacts { release: release.digest(), signed_leaf: evaluation.leaf, t_ms, tz: "UTC" };
+        let facts = SigningFacts { release: release.digest(), signed_leaf: evaluation.leaf, t_ms, tz: "UTC" };
         let signature = signer.sign(&facts)?;
         let id = site.new_id();
         let subject = site.vault().staff(&site.keyed("staff", actor.id.as_bytes()))?;

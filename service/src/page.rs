@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use crate::{fhir, pipeline::{Status, StudyReading}};
+use crate::{
+    fhir,
+    pipeline::{Status, StudyReading},
+};
 
 /// Wrapped text starts here.
 const INDENT: usize = 15;
@@ -46,12 +49,16 @@ pub(crate) fn page(study: &StudyReading) -> String {
             line(
                 &mut page,
                 "Model",
-                &format!("{} {} ({}), {} only", reading.model.id, reading.model.version, reading.model.precision, reading.model.mode),
+                &format!(
+                    "{} {} ({}), {} only",
+                    reading.model.id, reading.model.version, reading.model.precision, reading.model.mode
+                ),
             );
         }
         _ => {
             let word = if study.status == Status::Failed { "FAILED" } else { "NOT EVALUATED" };
-            let (code, text) = study.reason.as_ref().map_or(("", ""), |reason| (reason.code.as_str(), reason.text.as_str()));
+            let (code, text) =
+                study.reason.as_ref().map_or(("", ""), |reason| (reason.code.as_str(), reason.text.as_str()));
             line(&mut page, word, &format!("{text} [{code}]"));
         }
     }

@@ -48,12 +48,8 @@ impl House {
     /// Makes a site for demonstration and opens it.
     pub(crate) fn create(dir: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
-        let facts = SiteFacts {
-            site: "demo".into(),
-            domain: DEMO_DOMAIN.into(),
-            log_code: None,
-            opened_by: "demo".into(),
-        };
+        let facts =
+            SiteFacts { site: "demo".into(), domain: DEMO_DOMAIN.into(), log_code: None, opened_by: "demo".into() };
         Site::create(dir, &facts)?;
         Self::open(dir)
     }
@@ -117,7 +113,11 @@ impl House {
 
     /// UTC now, RFC 3339.
     pub(crate) fn now_text(&self) -> String {
-        OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or_else(|_| OffsetDateTime::now_utc()).format(&Rfc3339).unwrap_or_default()
+        OffsetDateTime::now_utc()
+            .replace_nanosecond(0)
+            .unwrap_or_else(|_| OffsetDateTime::now_utc())
+            .format(&Rfc3339)
+            .unwrap_or_default()
     }
 
     /// The W3C trace id of the current span, where spans are exported.

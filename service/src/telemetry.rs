@@ -38,7 +38,11 @@ pub(crate) fn start() -> anyhow::Result<Telemetry> {
     let provider = endpoint.map(|endpoint| exporter(&endpoint)).transpose()?;
     let spans = provider.as_ref().map(|provider| {
         let ours = EnvFilter::new("off,vidimus=info");
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("vidimus")).with_location(false).with_threads(false).with_filter(ours)
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("vidimus"))
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(ours)
     });
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
     Ok(Telemetry(provider))

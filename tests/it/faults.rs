@@ -107,8 +107,15 @@ fn outside_the_contract_is_not_evaluated_with_a_code_and_no_probability() {
         assert_eq!(object["status"], "not_evaluated", "{name}: {object}");
         assert_eq!(reason(object).0, code);
         assert!(!object.to_string().contains("\"probability\""), "no probability anywhere");
-        let fhir: Value = serde_json::from_slice(&fs::read(object["files"]["fhir"].as_str().unwrap()).unwrap()).unwrap();
-        let observation = fhir["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]).find(|r| r["resourceType"] == "Observation").unwrap();
+        let fhir: Value =
+            serde_json::from_slice(&fs::read(object["files"]["fhir"].as_str().unwrap()).unwrap()).unwrap();
+        let observation = fhir["entry"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| &entry["resource"])
+            .find(|r| r["resourceType"] == "Observation")
+            .unwrap();
         assert!(observation.get("valueCodeableConcept").is_none());
         assert_eq!(observation["dataAbsentReason"]["coding"][0]["code"], "unsupported");
     }
@@ -121,7 +128,8 @@ fn element_altered(film: &[u8], from: &[u8], to: &[u8], salt: &str) -> Vec<u8> {
     // the value stands behind its two-byte length: so text elsewhere is not taken for it
     let mut pattern = u16::try_from(from.len()).unwrap().to_le_bytes().to_vec();
     pattern.extend_from_slice(from);
-    let place = bytes.windows(pattern.len()).position(|window| window == pattern).expect("the film holds the value") + 2;
+    let place =
+        bytes.windows(pattern.len()).position(|window| window == pattern).expect("the film holds the value") + 2;
     bytes[place..place + to.len()].copy_from_slice(to);
     let digit = b'0' + salt.len() as u8 % 10;
     for tag in [[0x08, 0, 0x18, 0], [0x20, 0, 0x0d, 0], [0x20, 0, 0x0e, 0], [0x02, 0, 0x03, 0]] {
@@ -177,12 +185,10 @@ fn missing_paths_and_wrong_arguments_are_told_apart() {
 #[test]
 fn a_full_disk_fails_clearly_and_leaves_the_log_whole() {
     let (_site, dir) = copy();
-    let largest = fs::metadata(dir.join("log.db")).unwrap().len().max(fs::metadata(dir.join("vault.db")).unwrap().len());
+    let largest =
+        fs::metadata(dir.join("log.db")).unwrap().len().max(fs::metadata(dir.join("vault.db")).unwrap().len());
     // No file may grow past what is there: the system answers as a full disk does.
-    let script = format!(
-        "ulimit -f {}; trap '' XFSZ; exec \"$@\"",
-        largest.div_ceil(1024)
-    );
+    let script = format!("ulimit -f {}; trap '' XFSZ; exec \"$@\"", largest.div_ceil(1024));
     let mut command = Command::new("bash");
     command.args(["-c", &script, "bash"]).arg(program("vidimus")).arg("read");
     for number in 1..=12 {

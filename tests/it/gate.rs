@@ -1,6 +1,9 @@
 //! The gate from outside: weights, decisions, the locked set and the shipped verdict.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 use vidimus_tests::{root, vidimus_run};
@@ -34,7 +37,9 @@ fn weights_that_differ_by_one_bit_read_nothing_and_are_named() {
 /// Proves: REQ-SYS-020
 #[test]
 fn a_changed_description_or_verdict_is_refused_too() {
-    for (file, words) in [("package.toml", "differs from the released package"), ("evidence/verdict.json", "verdict.json differs")] {
+    for (file, words) in
+        [("package.toml", "differs from the released package"), ("evidence/verdict.json", "verdict.json differs")]
+    {
         let (_folder, dir) = copy();
         let path = weights(&dir).with_file_name(file);
         let mut text_of = fs::read_to_string(&path).unwrap();
@@ -58,10 +63,11 @@ fn a_site_without_a_release_reads_nothing() {
 #[test]
 fn the_shipped_verdict_is_repeated_byte_for_byte_as_an_audit_that_spends_no_look() {
     let (_folder, dir) = copy();
-    let (set, protocol) =
-        (root().join("validation/datasets/cxr-pneumonia-test"), root().join("validation/protocols/cxr-pneumonia-1.toml"));
-    let arguments =
-        ["evaluate", "--set", text(&set), "--protocol", text(&protocol), "--dir", text(&dir), "--json"];
+    let (set, protocol) = (
+        root().join("validation/datasets/cxr-pneumonia-test"),
+        root().join("validation/protocols/cxr-pneumonia-1.toml"),
+    );
+    let arguments = ["evaluate", "--set", text(&set), "--protocol", text(&protocol), "--dir", text(&dir), "--json"];
     let objects = vidimus_run(&arguments).expect_code(0).objects();
     assert_eq!(objects[0]["repeats_shipped_verdict"], true);
     assert_eq!(objects[0]["look"]["number"], 1);
@@ -80,7 +86,8 @@ fn the_shipped_verdict_is_repeated_byte_for_byte_as_an_audit_that_spends_no_look
 #[test]
 fn models_and_sets_say_what_they_are() {
     let (_folder, dir) = copy();
-    let models = vidimus_run(&["model", "show", "cxr-pneumonia", "--dir", text(&dir), "--json"]).expect_code(0).objects();
+    let models =
+        vidimus_run(&["model", "show", "cxr-pneumonia", "--dir", text(&dir), "--json"]).expect_code(0).objects();
     assert_eq!(models[0]["admitted"], true);
     assert_eq!(models[0]["mode"], "demonstration");
     let set = root().join("validation/datasets/cxr-pneumonia-test");

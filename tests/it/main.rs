@@ -1,8 +1,14 @@
 //! The system from outside, in one binary.
 
+#[cfg(test)]
 mod canary;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod gate;
+#[cfg(test)]
 mod reading;
+#[cfg(test)]
 mod site;
+#[cfg(test)]
 mod tidy;

@@ -110,7 +110,10 @@ fn intent_outcome_and_release_of_every_reading_stand_in_the_log_in_this_order() 
     let kinds: Vec<&str> = entries.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
     let start = ["site_opened", "boot", "model_registered", "dataset_locked", "protocol_registered", "evaluation"];
     assert_eq!(kinds[..start.len()], start);
-    assert!(kinds.iter().position(|kind| *kind == "release_decision") < kinds.iter().position(|kind| *kind == "read_intent"));
+    assert!(
+        kinds.iter().position(|kind| *kind == "release_decision")
+            < kinds.iter().position(|kind| *kind == "read_intent")
+    );
     let outcomes: Vec<(usize, &Value)> =
         entries.iter().enumerate().filter(|(_, entry)| entry["kind"] == "read_outcome").collect();
     let evaluated = demo().readings.iter().filter(|object| object["status"] == "evaluated").count();
@@ -127,11 +130,14 @@ fn intent_outcome_and_release_of_every_reading_stand_in_the_log_in_this_order() 
 #[test]
 fn the_fhir_bundle_is_preliminary_labelled_and_carries_the_receipt() {
     for object in demo().readings.iter().filter(|object| object["status"] == "evaluated") {
-        let bundle: Value = serde_json::from_slice(&fs::read(object["files"]["fhir"].as_str().unwrap()).unwrap()).unwrap();
+        let bundle: Value =
+            serde_json::from_slice(&fs::read(object["files"]["fhir"].as_str().unwrap()).unwrap()).unwrap();
         assert_eq!((&bundle["resourceType"], &bundle["type"]), (&"Bundle".into(), &"transaction".into()));
         let resources: Vec<&Value> =
             bundle["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]).collect();
-        let of = |kind: &str| resources.iter().filter(|resource| resource["resourceType"] == kind).copied().collect::<Vec<_>>();
+        let of = |kind: &str| {
+            resources.iter().filter(|resource| resource["resourceType"] == kind).copied().collect::<Vec<_>>()
+        };
         for kind in ["Patient", "ImagingStudy", "Media", "Observation", "DiagnosticReport", "Provenance"] {
             assert_eq!(of(kind).len(), 1, "{kind}");
         }
@@ -146,7 +152,8 @@ fn the_fhir_bundle_is_preliminary_labelled_and_carries_the_receipt() {
         let text = bundle.to_string();
         assert!(!text.contains("unlisted"), "a code is not in the table of codes");
         // every reference leads to a resource of the Bundle
-        let urls: Vec<&str> = bundle["entry"].as_array().unwrap().iter().map(|entry| entry["fullUrl"].as_str().unwrap()).collect();
+        let urls: Vec<&str> =
+            bundle["entry"].as_array().unwrap().iter().map(|entry| entry["fullUrl"].as_str().unwrap()).collect();
         for (place, _) in text.match_indices("\"reference\":\"") {
             let target = text[place + 13..].split('"').next().unwrap();
             assert!(urls.contains(&target), "reference to {target} leads nowhere");
@@ -171,7 +178,17 @@ fn past_readings_replay_with_the_same_digests_on_one_and_on_two_threads() {
 fn the_page_of_a_reading_shows_figures_limits_and_where_the_rest_lies() {
     let (_folder, dir) = copy();
     let ran = vidimus_run(&["read", text(&sample(1)), "--dir", text(&dir)]).expect_code(0);
-    for words in ["Finding", "Pneumonia", "probability", "threshold", "sensitivity", "95 % intervals", "Explanation", "Receipt", "demonstration only"] {
+    for words in [
+        "Finding",
+        "Pneumonia",
+        "probability",
+        "threshold",
+        "sensitivity",
+        "95 % intervals",
+        "Explanation",
+        "Receipt",
+        "demonstration only",
+    ] {
         assert!(ran.out.contains(words), "the page lacks {words:?}:\n{}", ran.out);
     }
 }

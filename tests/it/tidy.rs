@@ -32,8 +32,21 @@ const BESIDE: &[(&str, &[&str])] = &[
 
 /// Licences that a dependency may have; each `OR` side counts, each `AND` side must.
 const LICENCES: &[&str] = &[
-    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "CC0-1.0",
-    "Unicode-3.0", "Unlicense", "0BSD", "IJG", "BSL-1.0", "MIT-0", "CDLA-Permissive-2.0",
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "CC0-1.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "0BSD",
+    "IJG",
+    "BSL-1.0",
+    "MIT-0",
+    "CDLA-Permissive-2.0",
 ];
 
 /// Crates that may not be named by a manifest of ours, and what to use.
@@ -126,7 +139,12 @@ fn files(suffix: &str) -> Vec<PathBuf> {
         .output()
         .unwrap();
     let listing = String::from_utf8(output.stdout).unwrap();
-    listing.lines().filter(|line| line.ends_with(suffix)).map(|line| root().join(line)).filter(|path| path.is_file()).collect()
+    listing
+        .lines()
+        .filter(|line| line.ends_with(suffix))
+        .map(|line| root().join(line))
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 fn shown(path: &Path) -> String {

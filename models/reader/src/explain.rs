@@ -20,6 +20,8 @@ use vidimus_log::Digest;
 const OVERLAY_FLOOR: f32 = 0.15;
 /// Opacity of the overlay where the map is 1.
 const OVERLAY_OPACITY: f32 = 0.6;
+/// Red, green and blue of a faint and of a full value: vermilion to yellow.
+const OVERLAY_COLOURS: [(f32, f32); 3] = [(0.835, 0.941), (0.369, 0.894), (0.0, 0.259)];
 /// A region is where the map is at least this share of its largest value.
 const REGION_LEVEL: f32 = 0.5;
 /// The outer share of each side that counts as border: no lung lies there.
@@ -174,9 +176,8 @@ impl Saliency {
 
     /// Share of the map's weight on the outer tenth of the image.
     pub fn border_share(&self) -> f64 {
-        let centre = |cell: usize, axis: usize| {
-            self.cut + (cell as f64 + 0.5) / self.grid[axis] as f64 * (1.0 - 2.0 * self.cut)
-        };
+        let centre =
+            |cell: usize, axis: usize| self.cut + (cell as f64 + 0.5) / self.grid[axis] as f64 * (1.0 - 2.0 * self.cut);
         let outside = |share: f64| !(BORDER..=1.0 - BORDER).contains(&share);
         let (mut border, mut total) = (0.0, 0.0);
         for (cell, &value) in self.values.iter().enumerate() {
@@ -192,7 +193,7 @@ impl Saliency {
 
 /// The map as a grey PNG of the image's size: 255 where it is 1.
 pub fn saliency_png(saliency: &Saliency) -> Result<Vec<u8>, image::ImageError> {
-    let pixels: Vec<u8> = saliency.in_image().into_iter().map(|value| to_byte(value)).collect();
+    let pixels: Vec<u8> = saliency.in_image().into_iter().map(to_byte).collect();
     png(&pixels, saliency.image_size(), ColorType::L8)
 }
 
@@ -203,10 +204,9 @@ pub fn overlay_png(display: &Image<f32>, saliency: &Saliency, strength: f32) -> 
     let map = saliency.in_image();
     let mut pixels = Vec::with_capacity(map.len() * 3);
     for (&grey, value) in display.pixels.iter().zip(map) {
-        let colour = [[0.835, 0.369, 0.0], [0.941, 0.894, 0.259]];
         let opacity = ((value - OVERLAY_FLOOR) / (1.0 - OVERLAY_FLOOR)).clamp(0.0, 1.0) * OVERLAY_OPACITY * strength;
-        for channel in 0..3 {
-            let tint = colour[0][channel] + (colour[1][channel] - colour[0][channel]) * value;
+        for (faint, full) in OVERLAY_COLOURS {
+            let tint = faint + (full - faint) * value;
             pixels.push(to_byte(grey + (tint - grey) * opacity));
         }
     }
@@ -219,7 +219,11 @@ fn to_byte(value: f32) -> u8 {
 
 fn png(pixels: &[u8], [rows, columns]: [usize; 2], colour: ColorType) -> Result<Vec<u8>, image::ImageError> {
     let mut bytes = Cursor::new(Vec::new());
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up)
-        .write_image(pixels, columns as u32, rows as u32, colour.into())?;
+    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Up).write_image(
+        pixels,
+        columns as u32,
+        rows as u32,
+        colour.into(),
+    )?;
     Ok(bytes.into_inner())
 }

@@ -250,7 +250,9 @@ impl GuardReference {
 #[non_exhaustive]
 pub enum FitError {
     /// Too few films, or films with different numbers of features.
-    #[error("guard reference: at least two training films and one tuning film with the same number of features are needed")]
+    #[error(
+        "guard reference: at least two training films and one tuning film with the same number of features are needed"
+    )]
     Shape,
     /// The covariance has no Cholesky factor.
     #[error("guard reference: the covariance is not positive definite at feature {0}; raise the shrinkage")]
@@ -335,7 +337,8 @@ impl Candidate {
         let input = prepare(&display)?;
         let distance = self.distance(&input).map_err(NotAccepted::Broken)?;
         if distance.score > distance.limit || distance.score.is_nan() {
-            let inverted = Image { pixels: display.pixels.iter().map(|value| 1.0 - value).collect(), ..display.clone() };
+            let inverted =
+                Image { pixels: display.pixels.iter().map(|value| 1.0 - value).collect(), ..display.clone() };
             let inverted = prepare(&inverted)?;
             let mirrored = self.distance(&inverted).map_err(NotAccepted::Broken)?;
             let GuardScore { score, limit } = distance;
@@ -347,7 +350,9 @@ impl Candidate {
             } else {
                 Refusal::new(
                     RefusalCode::OutOfDomain,
-                    format!("the image is unlike the films that the model was trained on: distance {score:.2}, limit {limit:.2}"),
+                    format!(
+                        "the image is unlike the films that the model was trained on: distance {score:.2}, limit {limit:.2}"
+                    ),
                 )
             }));
         }
@@ -382,7 +387,10 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
     }
     match instance.body_part.as_deref() {
         Some(part) if listed(&contract.body_parts, part) => {}
-        None => note("body-part-absent", "Body Part Examined (0018,0015) is absent: the region was judged by the pixels alone".into()),
+        None => note(
+            "body-part-absent",
+            "Body Part Examined (0018,0015) is absent: the region was judged by the pixels alone".into(),
+        ),
         found => {
             let text = format!(
                 "Body Part Examined (0018,0015): expected {}, found {}",
@@ -394,16 +402,25 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
     }
     match instance.view_position.as_deref() {
         Some(view) if listed(&contract.views, view) => {}
-        None => note("view-absent", "View Position (0018,5101) is absent: a lateral film cannot be told from its attributes".into()),
+        None => note(
+            "view-absent",
+            "View Position (0018,5101) is absent: a lateral film cannot be told from its attributes".into(),
+        ),
         found => {
-            let text =
-                format!("View Position (0018,5101): expected {}, found {}", expected(&contract.views), printable(found));
+            let text = format!(
+                "View Position (0018,5101): expected {}, found {}",
+                expected(&contract.views),
+                printable(found)
+            );
             return Err(Refusal::new(Code::ViewUnsupported, text).into());
         }
     }
     match instance.patient_age.map(|age| age.years) {
         Some(age) if age >= contract.age_years.min && age < contract.age_years.max => {}
-        None => note("age-absent", "Patient's Age (0010,1010) and Birth Date are absent: the intended use cannot be checked".into()),
+        None => note(
+            "age-absent",
+            "Patient's Age (0010,1010) and Birth Date are absent: the intended use cannot be checked".into(),
+        ),
         Some(_) => {
             let text = format!(
                 "Patient's Age (0010,1010): the model is meant for ages {} to below {} years; adults and infants are outside its intended use",
@@ -413,7 +430,11 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
         }
     }
     if instance.presentation_intent.as_deref().is_some_and(|intent| intent.eq_ignore_ascii_case("FOR PROCESSING")) {
-        return Err(Refusal::new(Code::NotForPresentation, "Presentation Intent Type (0008,0068): expected FOR PRESENTATION, found FOR PROCESSING").into());
+        return Err(Refusal::new(
+            Code::NotForPresentation,
+            "Presentation Intent Type (0008,0068): expected FOR PRESENTATION, found FOR PROCESSING",
+        )
+        .into());
     }
     let description = instance.description().map_err(NotAccepted::Unreadable)?;
     if !listed(&contract.photometric, description.photometric.term()) {
@@ -431,7 +452,8 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
     let (short, long) =
         (description.rows.min(description.columns), f64::from(description.rows.max(description.columns)));
     if short < contract.side_min {
-        let text = format!("Rows (0028,0010) or Columns (0028,0011): expected at least {}, found {short}", contract.side_min);
+        let text =
+            format!("Rows (0028,0010) or Columns (0028,0011): expected at least {}, found {short}", contract.side_min);
         return Err(Refusal::new(Code::TooSmall, text).into());
     }
     if long > contract.aspect_max * f64::from(short) {
@@ -446,7 +468,10 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
         note("low-resolution", format!("the shorter side has {short} pixels; training films have {SIDE_TRAINED}"));
     }
     if instance.burned_in_annotation.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("YES")) {
-        note("burned-in-annotation", "Burned In Annotation (0028,0301) is YES: text in the image may mislead the network".into());
+        note(
+            "burned-in-annotation",
+            "Burned In Annotation (0028,0301) is YES: text in the image may mislead the network".into(),
+        );
     }
     Ok(notes)
 }
@@ -469,7 +494,9 @@ fn pixels(display: &Image<f32>) -> Result<Vec<Note>, Refusal> {
     let variance = display.pixels.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
     let deviation = variance.sqrt();
     if deviation.is_nan() || deviation < CONTRAST_MIN {
-        let text = format!("the display values have a standard deviation of {deviation:.3}; at least {CONTRAST_MIN} is expected");
+        let text = format!(
+            "the display values have a standard deviation of {deviation:.3}; at least {CONTRAST_MIN} is expected"
+        );
         return Err(Refusal::new(RefusalCode::NoContrast, text));
     }
     let share = |at: fn(f32) -> bool| display.pixels.iter().filter(|&&value| at(value)).count() as f64 / count;
@@ -478,7 +505,10 @@ fn pixels(display: &Image<f32>) -> Result<Vec<Note>, Refusal> {
         [("clipped-dark", share(|value| value <= 0.0)), ("clipped-bright", share(|value| value >= 1.0))]
     {
         if clipped > CLIPPED_NOTED {
-            let text = format!("{:.0} % of the pixels lie at the end of the display range: check exposure and window", clipped * 100.0);
+            let text = format!(
+                "{:.0} % of the pixels lie at the end of the display range: check exposure and window",
+                clipped * 100.0
+            );
             notes.push(Note { code: code.into(), text });
         }
     }

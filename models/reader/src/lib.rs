@@ -14,12 +14,12 @@ mod model;
 mod read;
 mod reading;
 
-pub use bundle::{Bundle, BundleError, Class, Coding, FindingSpec, IntendedUse, OperatingPointSpec, Package, SaliencySpec};
+pub use bundle::{
+    Bundle, BundleError, Class, Coding, FindingSpec, IntendedUse, OperatingPointSpec, Package, SaliencySpec,
+};
 pub use contract::{AgeRange, InputContract};
 pub use explain::{Region, Saliency, overlay_png, saliency_png};
-pub use guard::{
-    Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode,
-};
+pub use guard::{Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode};
 pub use model::{AdmissionError, Candidate, Deployment, OperatingFigures, ReleaseEvidence, ReleasedModel, Scores};
 pub use read::{IntentReceipt, ReadError, read};
 pub use reading::{

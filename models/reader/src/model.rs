@@ -19,8 +19,8 @@ use crate::{
     bundle::{Bundle, BundleError},
     explain::Saliency,
     guard::{AcceptedImage, GuardReference, GuardScore},
-    reading::{Interval, ModelFacts, NotAProbability, OperatingIntervals, Probability},
     read::ReadError,
+    reading::{Interval, ModelFacts, NotAProbability, OperatingIntervals, Probability},
 };
 
 /// The precision profile that this build computes.
@@ -55,7 +55,10 @@ impl Candidate {
             return Err(invalid(format!("precision: this build computes {PRECISION}, found {}", package.precision)));
         }
         if package.architecture != ARCHITECTURE {
-            return Err(invalid(format!("architecture: this build knows {ARCHITECTURE}, found {}", package.architecture)));
+            return Err(invalid(format!(
+                "architecture: this build knows {ARCHITECTURE}, found {}",
+                package.architecture
+            )));
         }
         let config = ClassifierConfig { classes: package.classes.iter().map(|class| class.name.clone()).collect() };
         let classifier = Classifier::load(bundle.file(&package.weights)?, &config)
@@ -107,8 +110,9 @@ impl Candidate {
     /// Grad-CAM of the first finding's log-odds.
     pub(crate) fn explain(&self, forward: &Forward, image: &AcceptedImage) -> Result<Saliency, ReadError> {
         let package = self.bundle.package();
-        let of_finding =
-            |class: &str| package.findings.first().is_some_and(|finding| finding.classes.iter().any(|one| one == class));
+        let of_finding = |class: &str| {
+            package.findings.first().is_some_and(|finding| finding.classes.iter().any(|one| one == class))
+        };
         let group =
             package.classes.iter().enumerate().filter(|(_, class)| of_finding(&class.name)).map(|(k, _)| k).collect();
         let map = self.classifier.grad_cam(forward, 0, &Score::Against { group })?;
@@ -187,7 +191,9 @@ pub enum AdmissionError {
         why: String,
     },
     /// The bundle is not the one that was registered.
-    #[error("model admission: a file differs from the released package: package root expected {expected}, found {found}")]
+    #[error(
+        "model admission: a file differs from the released package: package root expected {expected}, found {found}"
+    )]
     OtherPackage {
         /// Root in the log.
         expected: Digest,
@@ -195,7 +201,9 @@ pub enum AdmissionError {
         found: Digest,
     },
     /// The weights differ.
-    #[error("model admission: weights digest expected {expected}, found {found}: the weights were changed after their release")]
+    #[error(
+        "model admission: weights digest expected {expected}, found {found}: the weights were changed after their release"
+    )]
     OtherWeights {
         /// Digest in the log.
         expected: Digest,
@@ -329,9 +337,10 @@ fn registration_fits(bundle: &Bundle, entry: &Entry) -> Result<(), AdmissionErro
 }
 
 fn cites(entry: &Entry, relation: &str, of: &Receipt) -> bool {
-    entry.refs.iter().any(|reference| {
-        reference.rel == relation && reference.index == of.index && reference.leaf == of.leaf
-    })
+    entry
+        .refs
+        .iter()
+        .any(|reference| reference.rel == relation && reference.index == of.index && reference.leaf == of.leaf)
 }
 
 /// The part of a verdict that a reading needs; the whole is the gate's.
@@ -380,7 +389,8 @@ impl VerdictFacts {
         let (estimate, interval) = endpoint
             .and_then(|endpoint| endpoint.estimate.as_ref().zip(endpoint.ci95.as_ref()))
             .ok_or_else(|| evidence(format!("verdict.json has no {statistic} with its 95 % interval")))?;
-        let number = |text: &str| text.parse::<f64>().map_err(|_| evidence(format!("verdict.json: {text} is no decimal")));
+        let number =
+            |text: &str| text.parse::<f64>().map_err(|_| evidence(format!("verdict.json: {text} is no decimal")));
         Ok((number(estimate)?, Interval { low: number(&interval.low)?, high: number(&interval.high)? }))
     }
 }

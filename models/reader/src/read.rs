@@ -165,16 +165,28 @@ fn uncertainty(
     let mut notes = Vec::new();
     let mut note = |code: &str, text: String| notes.push(Note { code: code.into(), text });
     if margin < MARGIN_NOTED {
-        note("near-threshold", format!("the probability lies within {MARGIN_NOTED} of the threshold: treat it as undecided"));
+        note(
+            "near-threshold",
+            format!("the probability lies within {MARGIN_NOTED} of the threshold: treat it as undecided"),
+        );
     }
     if spread > SPREAD_NOTED {
-        note("unstable-under-mirroring", format!("mirrored left to right the film gets a probability that differs by {spread:.2}"));
+        note(
+            "unstable-under-mirroring",
+            format!("mirrored left to right the film gets a probability that differs by {spread:.2}"),
+        );
     }
     if border > BORDER_NOTED {
-        note("evidence-on-border", format!("{:.0} % of the explanation's weight lies on the border, where no lung is", border * 100.0));
+        note(
+            "evidence-on-border",
+            format!("{:.0} % of the explanation's weight lies on the border, where no lung is", border * 100.0),
+        );
     }
     if accepted.images().len() > 1 {
-        note("several-films", format!("the study has {} films that were read; the highest probability is shown", accepted.images().len()));
+        note(
+            "several-films",
+            format!("the study has {} films that were read; the highest probability is shown", accepted.images().len()),
+        );
     }
     for limit in &model.candidate().bundle().package().intended_use.limits {
         note("limit", limit.clone());

@@ -4,7 +4,10 @@
 use serde::Serialize;
 use vidimus_log::Digest;
 
-use crate::{bundle::Coding, explain::{Region, Saliency}};
+use crate::{
+    bundle::Coding,
+    explain::{Region, Saliency},
+};
 
 /// A number within 0..=1 that is meant as a probability.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]

@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use serde_json::json;
-use vidimus_imaging::{Instance, import::{ImportFacts as PictureFacts, picture_to_instance}};
+use vidimus_imaging::{
+    Instance,
+    import::{ImportFacts as PictureFacts, picture_to_instance},
+};
 use vidimus_log::Digest;
 use vidimus_validation::{ImportFacts, LockedSet, import, lock};
 
@@ -60,7 +63,11 @@ pub(super) fn run(verb: &Dataset, common: &Common) -> anyhow::Result<ExitCode> {
             };
             let made = import(from, into, &facts, &pixel_digest)?;
             output.result(&json!({ "dir": into, "items": made.items, "manifest_sha256": made.manifest }), || {
-                format!("{} cases imported into {}; add datasheet, provenance and licence, then lock it", made.items, into.display())
+                format!(
+                    "{} cases imported into {}; add datasheet, provenance and licence, then lock it",
+                    made.items,
+                    into.display()
+                )
             })?;
         }
         Dataset::Lock { folder } => {

@@ -13,7 +13,10 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use vidimus_imaging::{Instance, import::{ImportFacts, picture_to_instance}};
+use vidimus_imaging::{
+    Instance,
+    import::{ImportFacts, picture_to_instance},
+};
 use vidimus_log::{Body, Digest, Draft, Receipt, Recorder as _, Ref};
 use vidimus_reader::{Bundle, Candidate, NotAccepted};
 use vidimus_validation::{
@@ -81,7 +84,8 @@ fn subject(folder: Option<&Path>) -> anyhow::Result<(Bundle, Vec<Verdict>)> {
     if let Some(folder) = folder {
         return Ok((Bundle::read(folder)?, Vec::new()));
     }
-    let shipped = shipped::bundles().into_iter().next().context("this build carries no model: name one with --bundle DIR")?;
+    let shipped =
+        shipped::bundles().into_iter().next().context("this build carries no model: name one with --bundle DIR")?;
     let verdict = shipped.files.get("evidence/verdict.json").map(|bytes| Verdict::parse(bytes)).transpose()?;
     Ok((Bundle::from_files(shipped.files)?, verdict.into_iter().collect()))
 }
@@ -143,11 +147,13 @@ fn evaluate(
     let opened = look.receipt().clone();
     let bar = ProgressBar::new(look.len() as u64);
     bar.set_style(ProgressStyle::with_template("evaluating {bar:40} {pos}/{len}, {eta} left")?);
-    let evaluation =
-        evaluate_with(protocol, look, &|case: &[u8]| rate(candidate, case), &mut |done, _| bar.set_position(done as u64))?;
+    let evaluation = evaluate_with(protocol, look, &|case: &[u8]| rate(candidate, case), &mut |done, _| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish_and_clear();
     let verdict = judge(&evaluation)?;
-    let reference = |placed: Option<Ref>, what: &str| placed.with_context(|| format!("the log lost its entry of the {what}"));
+    let reference =
+        |placed: Option<Ref>, what: &str| placed.with_context(|| format!("the log lost its entry of the {what}"));
     let refs = vec![
         reference(ledger.model(bundle.root()).map(|placed| placed.as_ref_to("model")), "model")?,
         reference(ledger.set(set.root()).map(|placed| placed.as_ref_to("dataset")), "set")?,
@@ -158,7 +164,9 @@ fn evaluate(
     Ok(Evaluated {
         repeats: known.iter().find(same).map(Verdict::digest),
         verdict,
-        locked: house.site.receipt(&reference(ledger.set(set.root()).map(|placed| placed.as_ref_to("dataset")), "set")?.entry_id)?,
+        locked: house
+            .site
+            .receipt(&reference(ledger.set(set.root()).map(|placed| placed.as_ref_to("dataset")), "set")?.entry_id)?,
         look: opened,
         evaluation: receipt,
     })

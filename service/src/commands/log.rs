@@ -86,7 +86,9 @@ pub(super) fn entry_id(site: &Site, text: &str) -> anyhow::Result<EntryId> {
     if let Ok(id) = EntryId::parse(text) {
         return Ok(id);
     }
-    let index: u64 = text.parse().with_context(|| format!("{text}: expected an entry id (32 hexadecimal characters) or an index"))?;
+    let index: u64 = text
+        .parse()
+        .with_context(|| format!("{text}: expected an entry id (32 hexadecimal characters) or an index"))?;
     let bytes = site.entry(index).with_context(|| format!("the log holds no entry {index}"))?;
     Ok(vidimus_log::Entry::parse(&bytes)?.entry_id)
 }

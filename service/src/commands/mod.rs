@@ -20,12 +20,15 @@ use crate::output::Output;
 ///
 /// For research and demonstration: no figure printed here is a diagnosis.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   vidimus demo                                make a site, read the sample radiographs, show how to check
   vidimus read film.dcm folder/ --out out/    read films, folders or a DICOMDIR at that site
   vidimus inspect film.dcm --json             what a file is, without reading it clinically
   vidimus log tiles tiles/                    the whole audit log as C2SP tlog-tiles
-  vidimus-verify receipt R.tlog-proof --key log.vkey    check a receipt, anywhere, offline")]
+  vidimus-verify receipt R.tlog-proof --key log.vkey    check a receipt, anywhere, offline"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,

@@ -12,9 +12,10 @@ use vidimus_log::body::ReadPurpose;
 
 use super::{Common, exit};
 use crate::{
-    gate, page,
-    pipeline::{Pipeline, Status, gather},
+    gate,
     output::Output,
+    page,
+    pipeline::{Pipeline, Status, gather},
     site::House,
 };
 

@@ -94,6 +94,7 @@ fn one(
     if differences.is_empty() {
         return Ok(Ok(()));
     }
-    let other = if facts.runtime == house.runtime { "" } else { "; it was made by another build or on another machine" };
+    let other =
+        if facts.runtime == house.runtime { "" } else { "; it was made by another build or on another machine" };
     Ok(Err(format!("digests of {}{other}", differences.join(", "))))
 }

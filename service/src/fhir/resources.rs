@@ -322,12 +322,7 @@ pub(crate) fn conclusion(result: &Result<'_>) -> String {
     }
 }
 
-pub(super) fn report(
-    source: &Source<'_>,
-    ids: &Ids<'_>,
-    results: &[String],
-    release: Option<&Release<'_>>,
-) -> Value {
+pub(super) fn report(source: &Source<'_>, ids: &Ids<'_>, results: &[String], release: Option<&Release<'_>>) -> Value {
     let results: Vec<Value> = results.iter().map(|name| ids.reference(name)).collect();
     let mut report = json!({
         "resourceType": "DiagnosticReport",

@@ -214,7 +214,8 @@ impl Pipeline<'_> {
         let commits = self.digest_commits(&study.subject, &id, reading, Some(&report))?;
         let body = self.outcome(reading, commits, micros(source.started));
         let facts = ReplayFacts::new(study.objects(), "evaluated", None, Some(reading), self.house.runtime);
-        let row = self.reading_row(study, intent.entry_id, id, Status::Evaluated, reading.model.package_root, &facts)?;
+        let row =
+            self.reading_row(study, intent.entry_id, id, Status::Evaluated, reading.model.package_root, &facts)?;
         Ok(self.house.site.record_with(self.draft(id, vec![intent.as_ref_to("intent")], body), vec![row])?)
     }
 
@@ -311,8 +312,7 @@ impl Pipeline<'_> {
         let body = self.refusal_body(Some(input), reason, request);
         let mut rows = std::mem::take(&mut study.rows);
         if status == Status::NotEvaluated {
-            let facts =
-                ReplayFacts::new(study.objects(), status.as_str(), Some(reason), None, self.house.runtime);
+            let facts = ReplayFacts::new(study.objects(), status.as_str(), Some(reason), None, self.house.runtime);
             rows.push(self.reading_row(study, id, id, status, body.model.0, &facts)?);
         }
         Ok(site.record_with(self.draft(id, self.model_ref(), body), rows)?)

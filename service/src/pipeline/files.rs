@@ -130,9 +130,10 @@ fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<PathBuf> {
 /// A full disk says what to do.
 fn full(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            io::Error::new(error.kind(), "disk full; the reading is in the log and in the vault: make room and read again")
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io::Error::new(
+            error.kind(),
+            "disk full; the reading is in the log and in the vault: make room and read again",
+        ),
         _ => error,
     }
 }
