@@ -1,6 +1,9 @@
 //! `vidimus replay`: past readings computed again, digest by digest.
 
-use std::{collections::HashMap, process::ExitCode};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    process::ExitCode,
+};
 
 use clap::Args;
 use serde_json::json;
@@ -66,13 +69,15 @@ fn one(
     models: &mut HashMap<Digest, ReleasedModel>,
     row: &ReadingRow,
 ) -> anyhow::Result<Result<(), String>> {
-    if !models.contains_key(&row.model_root) {
-        let known = house.site.models()?;
-        let found = known.iter().find(|model| model.root == row.model_root);
-        let found = found.ok_or_else(|| anyhow::anyhow!("the site has no model of root {}", row.model_root))?;
-        models.insert(row.model_root, gate::admit_row(house, found)??);
-    }
-    let model = &models[&row.model_root];
+    let model = match models.entry(row.model_root) {
+        Entry::Occupied(held) => held.into_mut(),
+        Entry::Vacant(place) => {
+            let known = house.site.models()?;
+            let found = known.iter().find(|model| model.root == row.model_root);
+            let found = found.ok_or_else(|| anyhow::anyhow!("the site has no model of root {}", row.model_root))?;
+            place.insert(gate::admit_row(house, found)??)
+        }
+    };
     let facts: ReplayFacts = serde_json::from_slice(house.site.vault().get(&row.reading)?.open())?;
     let instances = originals(house, &facts)?;
     let references: Vec<&Instance> = instances.iter().collect();
