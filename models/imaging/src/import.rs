@@ -293,3 +293,16 @@ fn write(object: InMemDicomObject, syntax: &str) -> Result<Vec<u8>, ImagingError
     file.write_all(&mut out).map_err(|error| fault(&error))?;
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves: REQ-IMG-023
+    #[test]
+    fn a_picture_of_the_largest_size_is_taken_and_one_pixel_more_is_not() {
+        assert!(bounded((8_192, 8_192)).is_ok());
+        assert!(matches!(bounded((8_192 * 8_192 + 1, 1)), Err(ImagingError::Limit { limit: PICTURE_PIXELS_MAX, .. })));
+        assert!(side(65_535).is_ok() && side(65_536).is_err());
+    }
+}

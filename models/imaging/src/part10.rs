@@ -39,6 +39,10 @@ pub(crate) fn read(bytes: Vec<u8>) -> Result<Front, ImagingError> {
                 Some(IMPLICIT_LITTLE) => "1.2.840.10008.1.2",
                 Some(EXPLICIT_BIG) => "1.2.840.10008.1.2.2",
                 Some(_) => "1.2.840.10008.1.2.1",
+                None if meta.present => {
+                    let why = "and the data set does not show its encoding";
+                    return Err(ImagingError::Missing { attribute: tags::TRANSFER_SYNTAX_UID, why });
+                }
                 None => return Err(not_dicom(&bytes, meta.end)),
             };
             syntaxes::find(named)
@@ -81,6 +85,7 @@ pub(crate) fn read(bytes: Vec<u8>) -> Result<Front, ImagingError> {
 
 struct Meta {
     end: usize,
+    present: bool,
     uid: Option<String>,
     media_class: Option<String>,
     media_instance: Option<String>,
@@ -100,7 +105,7 @@ fn meta(bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<Meta, ImagingError>
     if !magic {
         warnings.push(Warning::PreambleMissing);
     }
-    let mut meta = Meta { end: start, uid: None, media_class: None, media_instance: None };
+    let mut meta = Meta { end: start, present: false, uid: None, media_class: None, media_instance: None };
     let (mut at, mut declared_end) = (start, None);
     while bytes.get(at..at + 2) == Some(&[2, 0]) {
         let implicit = header(bytes, at, EXPLICIT_LITTLE).is_some_and(|head| !letters(head.vr));
@@ -126,7 +131,7 @@ fn meta(bytes: &[u8], warnings: &mut Vec<Warning>) -> Result<Meta, ImagingError>
             _ => {}
         }
     }
-    meta.end = at;
+    (meta.end, meta.present) = (at, at > start);
     if at == start {
         if magic || start == 4 {
             return Err(ImagingError::NotDicom { reason: "there is no file meta group after DICM" });
@@ -237,5 +242,28 @@ pub(crate) fn plain<'a>(data: &'a [u8], element: &Element) -> Option<&'a [u8]> {
     match &element.value {
         Value::Bytes(range) => data.get(range.clone()),
         Value::Items(_) | Value::Fragments(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Proves: REQ-IMG-003
+    #[test]
+    fn inflation_stops_at_its_budget_and_refuses_a_stream_that_ends_early() {
+        let stream = packed(&[7; 100_000]);
+        assert_eq!(inflate_bounded(&stream, false, 100_000).unwrap(), [7; 100_000]);
+        let beyond = inflate_bounded(&stream, false, 99_999).unwrap_err();
+        assert!(matches!(beyond, ImagingError::Limit { limit: 99_999, .. }));
+        let cut = inflate_bounded(&stream[..stream.len() - 3], false, 100_000).unwrap_err();
+        assert!(matches!(cut, ImagingError::Deflate { .. }));
     }
 }

@@ -89,6 +89,40 @@ fn nesting_is_followed_to_the_limit_and_no_further() {
     assert!(matches!(beyond, ImagingError::Limit { found: 65, limit: 64, .. }), "{beyond}");
 }
 
+/// Proves: REQ-IMG-003
+#[test]
+fn elements_are_counted_to_the_limit_and_no_further() {
+    let with = |count: usize| {
+        let mut build = Build::grey();
+        build.syntax = "1.2.840.10008.1.2";
+        build.elements.clear();
+        let mut file = build.file();
+        // empty elements of rising private tags, implicit
+        for number in 0..count {
+            let tag = 0x0009_1000 + ((number >> 15) << 17) as u32 + (number & 0x7fff) as u32;
+            file.extend(((tag >> 16) as u16).to_le_bytes());
+            file.extend((tag as u16).to_le_bytes());
+            file.extend([0; 4]);
+        }
+        Instance::from_vec(file)
+    };
+    assert!(with(limits::ELEMENTS_MAX).is_ok());
+    let beyond = with(limits::ELEMENTS_MAX + 1).unwrap_err().to_string();
+    assert!(beyond.starts_with("data elements: 2000001, at most 2000000"), "{beyond}");
+}
+
+/// Proves: REQ-IMG-003
+#[test]
+fn a_file_beyond_the_limit_is_not_read() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // a sparse file: nothing is written
+    file.as_file().set_len(limits::FILE_BYTES_MAX + 1).unwrap();
+    let error = Instance::open(file.path()).unwrap_err();
+    assert!(matches!(error, ImagingError::Limit { what: "bytes of the file", .. }), "{error}");
+    let folder = Instance::open(std::env::temp_dir()).unwrap_err().to_string();
+    assert!(folder.starts_with("not a DICOM file: the path is no plain file"), "{folder}");
+}
+
 /// Proves: REQ-IMG-004
 #[test]
 fn what_is_no_dicom_file_says_so() {
