@@ -24,7 +24,7 @@ pub enum ImagingError {
         source: std::io::Error,
     },
     /// A bound of `limits` was passed.
-    #[error("{what}: {found}, at most {limit}; the file is refused before memory is taken")]
+    #[error("{what}: {found}, at most {limit}; the file asks for more than is safe to hold")]
     Limit {
         /// What was counted.
         what: &'static str,

@@ -4,8 +4,9 @@
 
 /// Largest file that is read into memory: above every radiograph, ultrasound clip and enhanced series seen; 2 GiB.
 pub const FILE_BYTES_MAX: u64 = 2 << 30;
-/// Most bytes that a deflated data set may unpack to: a bomb of 250 kB reaches it, a real deflated object does not.
-pub const INFLATED_BYTES_MAX: usize = 256 << 20;
+/// Most bytes that a deflated data set may unpack to: a bomb of 130 kB reaches it; deflated objects are reports and
+/// segmentations, far smaller. The buffer doubles on its way there, so a bomb costs less than 200 MB.
+pub const INFLATED_BYTES_MAX: usize = 128 << 20;
 /// Deepest nesting of sequences: enhanced objects and structured reports stay below 20; the walk recurses once a level.
 pub const DEPTH_MAX: usize = 64;
 /// Most data elements in one file: 10,000 frames of 100 functional-group elements each, with room.

@@ -227,7 +227,7 @@ pub(crate) fn inflate_bounded(packed: &[u8], zlib: bool, budget: usize) -> Resul
             return Err(ImagingError::Deflate { fault: "the stream ends early" });
         }
         if full {
-            out.reserve(out.len().min(budget.saturating_sub(out.len()) + 1).max(1));
+            out.reserve_exact(out.len().min(budget.saturating_sub(out.len()) + 1).max(1));
         }
     }
 }
