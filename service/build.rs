@@ -1,4 +1,5 @@
-//! Lists what the program carries, so that it needs no folder beside it: the shipped bundles and the sample radiographs.
+//! Lists what the program carries, so that it needs no folder beside it: the shipped bundles and the sample
+//! radiographs.
 
 use std::{
     env,

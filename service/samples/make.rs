@@ -1,7 +1,7 @@
 //! Makes the sample radiographs again: `cargo run --example make_samples -- DATA OUT`.
-//! DATA is the folder of the chest set (`labels.csv`, `test.tar`); the JPEG bytes are encapsulated unchanged. Twelve films of the official
-//! test split are taken: in each class those with the smallest digests, so that nobody's eye or model chose them.
-//! Patients are fictitious; labels do not enter the files.
+//! DATA is the folder of the chest set (`labels.csv`, `test.tar`); the JPEG bytes are encapsulated unchanged. Twelve
+//! films of the official test split are taken: in each class those with the smallest digests, so that nobody's eye or
+//! model chose them. Patients are fictitious; labels do not enter the files.
 
 use std::{collections::BTreeMap, error::Error, fs, io::Read as _, path::Path};
 

@@ -1,9 +1,11 @@
 //! The gate at a site: what the log must hold before a model may read, and how the shipped one comes to hold it.
 //!
-//! A new site's log is empty. Opening it for demonstration appends registration, set, protocol and the makers' verdict (`evaluation` with
-//! `made_by`), then the sign-offs of two role-play persons with keys made here and now, and the release decision of this site. At a real
-//! site two people sign instead; until then no model reads.
-//! Errors: [`AdmissionError`] is a result (the reason why nothing is read); anything else is a fault of the log or of a file.
+//! A new site's log is empty. Opening it for demonstration appends registration, set, protocol and the makers' verdict
+//! (`evaluation` with
+//! `made_by`), then the sign-offs of two role-play persons with keys made here and now, and the release decision of
+//! this site. At a real site two people sign instead; until then no model reads.
+//! Errors: [`AdmissionError`] is a result (the reason why nothing is read); anything else is a fault of the log or of
+//! a file.
 
 use std::path::PathBuf;
 

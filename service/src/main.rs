@@ -1,7 +1,7 @@
 //! The program `vidimus`: a second read of a medical image, with an explanation and a receipt that anyone can check.
 //!
-//! `main` reads the command line, starts telemetry and hands over to `commands`. Standard output belongs to results (with `--json` one
-//! object a line, nothing else); progress and messages go to standard error.
+//! `main` reads the command line, starts telemetry and hands over to `commands`. Standard output belongs to results
+//! (with `--json` one object a line, nothing else); progress and messages go to standard error.
 //! Exit codes: 0; 1 faults found; 2 usage.
 
 mod commands;

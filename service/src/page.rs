@@ -1,4 +1,5 @@
-//! The page of text that a clinician reads: finding, probability, operating point with its figures, what is not sure, where the rest lies.
+//! The page of text that a clinician reads: finding, probability, operating point with its figures, what is not sure,
+//! where the rest lies.
 //! Widths: 100 columns. No patient data: the study is named by its files and its entry in the log.
 
 use std::fmt::Write as _;
@@ -43,6 +44,9 @@ pub(crate) fn page(study: &StudyReading) -> String {
                     uncertainty.margin, uncertainty.mirrored_spread, uncertainty.ood_score, uncertainty.ood_limit
                 ),
             );
+            if let Some(calibration) = &uncertainty.calibration {
+                line(&mut page, "Calibration", &format!("on that set: {}", calibration.sentence()));
+            }
             for note in uncertainty.notes.iter().filter(|note| note.code != "limit").chain(&reading.quality) {
                 line(&mut page, "Mind", &note.text);
             }

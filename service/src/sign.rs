@@ -1,5 +1,6 @@
 //! The service's own signing key: it signs what it hands out (FHIR Provenance), apart from the log's key.
-//! Its public half is enrolled by a `key_rotation` entry of purpose `signoff`; the private half lies in the site's `keys/`, mode 0600.
+//! Its public half is enrolled by a `key_rotation` entry of purpose `signoff`; the private half lies in the site's
+//! `keys/`, mode 0600.
 //! Source: RFC 7515 appendix F (detached JWS), RFC 8037 (EdDSA).
 
 use std::{

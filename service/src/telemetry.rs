@@ -1,7 +1,9 @@
-//! Structured messages on standard error, and OpenTelemetry spans over OTLP when an end point is configured; silent otherwise.
+//! Structured messages on standard error, and OpenTelemetry spans over OTLP when an end point is configured; silent
+//! otherwise.
 //!
-//! Spans are named by the step of a read (`decode`, `guard`, `intent`, `infer`, `outcome`, `write`) and carry counts, codes and package
-//! roots. No UID, name, path or pixel of a patient is ever given to a span or a message; `tests/` greps for canaries.
+//! Spans are named by the step of a read (`decode`, `guard`, `intent`, `infer`, `outcome`, `write`) and carry counts,
+//! codes and package roots. No UID, name, path or pixel of a patient is ever given to a span or a message; `tests/`
+//! greps for canaries.
 //! Configuration: `VIDIMUS_LOG` (a filter, default `warn`), `VIDIMUS_LOG_FORMAT=json`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
 use std::{env, io};

@@ -1,5 +1,5 @@
-//! From a training run to a bundle: weights, guard reference, record, manifest of what was learnt from, description and card.
-//! The description and the card are files beside the recipe; nothing of a package is written in code.
+//! From a training run to a bundle: weights, guard reference, record, manifest of what was learnt from, description
+//! and card. The description and the card are files beside the recipe; nothing of a package is written in code.
 //! Errors: files that cannot be read, a reference that cannot be fitted, a bundle that is none.
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -18,7 +18,8 @@ const MANIFEST: &str = "training-manifest.csv";
 const SHRINKAGE: f64 = 0.05;
 /// The limit is this quantile of the distances of the tuning films ...
 const QUANTILE: f64 = 0.99;
-/// ... times this. Films of other days lie a little further away than tuning films, images of other things half as far again and more.
+/// ... times this. Films of other days lie a little further away than tuning films, images of other things half as far
+/// again and more.
 const SLACK: f64 = 1.25;
 
 /// The parts of a finished run that make a bundle.

@@ -1,4 +1,5 @@
-//! Bad input from outside: each a clear error that names attribute and culprit, exit code not zero, the log whole, the good films read.
+//! Bad input from outside: each a clear error that names attribute and culprit, exit code not zero, the log whole, the
+//! good films read.
 
 use std::{
     fs,

@@ -184,7 +184,7 @@ fn the_page_of_a_reading_shows_figures_limits_and_where_the_rest_lies() {
         "probability",
         "threshold",
         "sensitivity",
-        "95 % intervals",
+        "95 %",
         "Explanation",
         "Receipt",
         "demonstration only",

@@ -1,4 +1,5 @@
-//! The rules of the house that a compiler does not know: arrows between crates, licences, bans, heads of files, links of documents.
+//! The rules of the house that a compiler does not know: arrows between crates, licences, bans, heads of files, links
+//! of documents.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -163,7 +164,9 @@ fn sources_keep_the_rules() {
         assert!(head.starts_with("//!"), "{name}: the first line says what the room is for (//! ...)");
         for (number, line) in text.lines().enumerate() {
             let number = number + 1;
-            assert!(line.chars().count() <= 160, "{name}:{number}: line over 160 characters");
+            // A sentence or a table's row inside a literal is not cut for the line's sake.
+            let limit = if line.contains('"') { 160 } else { 120 };
+            assert!(line.chars().count() <= limit, "{name}:{number}: line over {limit} characters");
             assert!(!line.contains('\t'), "{name}:{number}: tab");
             if name != "tests/it/tidy.rs" {
                 for banned in ["dbg!(", "todo!(", "unimplemented!(", "FIXME", "#[ignore"] {

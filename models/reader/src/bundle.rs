@@ -1,7 +1,8 @@
 //! A model package as data: weights, input contract, classes, operating points, intended use, training record.
 //!
-//! A package is named by its root: the Merkle root (RFC 6962 hashing) over one line a file, `<sha256> <bytes> <path>\n`, sorted by
-//! path. What is said *about* a package (evaluation, signatures, release) names the root and lies beside it in `evidence/`, outside it.
+//! A package is named by its root: the Merkle root (RFC 6962 hashing) over one line a file, `<sha256> <bytes>
+//! <path>\n`, sorted by path. What is said *about* a package (evaluation, signatures, release) names the root and lies
+//! beside it in `evidence/`, outside it.
 //! Errors: [`BundleError`] names the file and what is wrong with it.
 
 use std::{collections::BTreeMap, fs, io, path::Path};

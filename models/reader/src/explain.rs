@@ -1,8 +1,9 @@
 //! The explanation of a finding in image coordinates: where in the radiograph the evidence lies.
 //!
-//! Method: Grad-CAM (Selvaraju et al., ICCV 2017) of the finding's log-odds. At a global-average-pool head the gradient is the head's own
-//! weights, so it is computed in closed form; no autograd is trusted with it.
-//! Shapes: the map is a grid over the part of the image that the network saw; [`Saliency::at`] gives it at any pixel of the image.
+//! Method: Grad-CAM (Selvaraju et al., ICCV 2017) of the finding's log-odds. At a global-average-pool head the
+//! gradient is the head's own weights, so it is computed in closed form; no autograd is trusted with it.
+//! Shapes: the map is a grid over the part of the image that the network saw; [`Saliency::at`] gives it at any pixel
+//! of the image.
 //! Units: 0..=1 after division by the map's largest value; a map without any positive evidence is zero everywhere.
 //! Errors: [`image::ImageError`] from the PNG encoder.
 
@@ -55,7 +56,8 @@ pub struct Saliency {
 }
 
 impl Saliency {
-    /// A map of `grid` rows and columns (`values`, row by row, none negative) over the image of `image` rows and columns less the share
+    /// A map of `grid` rows and columns (`values`, row by row, none negative) over the image of `image` rows and
+    /// columns less the share
     /// `cut` of each side. Values are divided by the largest.
     pub fn new(method: String, grid: [usize; 2], values: Vec<f32>, cut: f64, image: [usize; 2]) -> Self {
         debug_assert_eq!(grid[0] * grid[1], values.len(), "a map has one value a cell");
@@ -115,7 +117,8 @@ impl Saliency {
         (0..rows).flat_map(|row| (0..columns).map(move |column| self.at(row, column))).collect()
     }
 
-    /// The largest connected part of the map above half of its maximum, with its share of the weight; none where the map is zero.
+    /// The largest connected part of the map above half of its maximum, with its share of the weight; none where the
+    /// map is zero.
     pub fn regions(&self) -> Vec<Region> {
         let [rows, columns] = self.grid;
         let total: f64 = self.values.iter().map(|&value| f64::from(value)).sum();
@@ -197,9 +200,10 @@ pub fn saliency_png(saliency: &Saliency) -> Result<Vec<u8>, image::ImageError> {
     png(&pixels, saliency.image_size(), ColorType::L8)
 }
 
-/// The image (display values in 0..=1) with the map laid over it, as a colour PNG of the image's size. `strength` in 0..=1 scales the
-/// opacity: given the finding's probability, a map of the little that speaks for an absent finding stays faint.
-/// The colours run from vermilion to yellow (Okabe and Ito's palette), distinct from grey under every common colour-vision deficiency.
+/// The image (display values in 0..=1) with the map laid over it, as a colour PNG of the image's size. `strength` in
+/// 0..=1 scales the opacity: given the finding's probability, a map of the little that speaks for an absent finding
+/// stays faint. The colours run from vermilion to yellow (Okabe and Ito's palette), distinct from grey under every
+/// common colour-vision deficiency.
 pub fn overlay_png(display: &Image<f32>, saliency: &Saliency, strength: f32) -> Result<Vec<u8>, image::ImageError> {
     let map = saliency.in_image();
     let mut pixels = Vec::with_capacity(map.len() * 3);

@@ -1,8 +1,11 @@
-//! The guard: is this study what the model was made for? Attributes first, then the pixels, then the distance from the training data.
+//! The guard: is this study what the model was made for? Attributes first, then the pixels, then the distance from the
+//! training data.
 //!
-//! A refusal is a result with a code, never silence and never a probability. [`Accepted`] has no other maker than [`Candidate::accept`].
-//! Distance: Mahalanobis of the trunk's channel means against the training films (Lee et al., NeurIPS 2018), covariance shrunk towards its
-//! diagonal; the limit was set on tuning films only. It runs the network's trunk, but never its head.
+//! A refusal is a result with a code, never silence and never a probability. [`Accepted`] has no other maker than
+//! [`Candidate::accept`].
+//! Distance: Mahalanobis of the trunk's channel means against the training films (Lee et al., NeurIPS 2018),
+//! covariance shrunk towards its diagonal; the limit was set on tuning films only. It runs the network's trunk, but
+//! never its head.
 //! Shapes: features `[D]`; the reference holds mean `[D]` and the lower Cholesky factor `[D, D]` of the covariance.
 //! Errors: [`Refusal`], or the imaging error of a file that cannot be decoded.
 
@@ -182,7 +185,8 @@ impl GuardReference {
         Ok(Self { mean, factor, limit: limit[0] })
     }
 
-    /// Fits the reference to the features of training films, with the covariance shrunk by `shrinkage` towards its diagonal; the limit is the
+    /// Fits the reference to the features of training films, with the covariance shrunk by `shrinkage` towards its
+    /// diagonal; the limit is the
     /// `quantile` of the distances of `tuning`, times `slack`. Returns the safetensors bytes.
     pub fn fit(
         features: &[Vec<f32>],

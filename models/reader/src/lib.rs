@@ -1,8 +1,8 @@
 //! From a released model and a study to a reading: bundle, guard, prepare, infer, explain.
 //!
-//! The types are the safety case. A [`Candidate`] is a bundle whose files agree with its package; a [`ReleasedModel`] exists only by
-//! [`ReleasedModel::admit`] against the log's own release decision; an [`Accepted`] study exists only by the guard; and
-//! [`read`] asks for the receipt of a durable intent.
+//! The types are the safety case. A [`Candidate`] is a bundle whose files agree with its package; a [`ReleasedModel`]
+//! exists only by [`ReleasedModel::admit`] against the log's own release decision; an [`Accepted`] study exists only
+//! by the guard; and [`read`] asks for the receipt of a durable intent.
 //! Shapes: images are `[rows, columns]` display values in 0..=1; the network's input is `[1, 1, side, side]`.
 //! Errors: [`BundleError`], [`AdmissionError`], [`ReadError`]; a refusal by the guard is a result, [`Refusal`].
 
@@ -23,6 +23,6 @@ pub use guard::{Accepted, AcceptedImage, FitError, GuardReference, GuardScore, N
 pub use model::{AdmissionError, Candidate, Deployment, OperatingFigures, ReleaseEvidence, ReleasedModel, Scores};
 pub use read::{IntentReceipt, ReadError, read};
 pub use reading::{
-    Digests, Finding, Interval, Measurement, ModelFacts, NotAProbability, Note, OperatingIntervals, OperatingPoint,
-    Probability, Reading, Uncertainty,
+    Calibration, Digests, Finding, Interval, Measurement, ModelFacts, NotAProbability, Note, OperatingIntervals,
+    OperatingPoint, Probability, Reading, Uncertainty,
 };

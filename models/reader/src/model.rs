@@ -1,8 +1,9 @@
 //! The typed states of a model: a candidate runs for evaluation only; a released model reads for people.
 //!
-//! Admission (ARCHITECTURE.md, "One model, all the way"): every file's digest is computed again, and the log must hold, each proven under the
-//! signed checkpoint: the registration of this package root, an evaluation of it that passed, and a decision to release that cites both
-//! and lists two signatures. A later withdrawal or suspension wins over every release.
+//! Admission (ARCHITECTURE.md, "One model, all the way"): every file's digest is computed again, and the log must
+//! hold, each proven under the signed checkpoint: the registration of this package root, an evaluation of it that
+//! passed, and a decision to release that cites both and lists two signatures. A later withdrawal or suspension wins
+//! over every release.
 //! Errors: [`AdmissionError`] names what is missing.
 
 use candle_core::Tensor;
@@ -20,7 +21,7 @@ use crate::{
     explain::Saliency,
     guard::{AcceptedImage, GuardReference, GuardScore},
     read::ReadError,
-    reading::{Interval, ModelFacts, NotAProbability, OperatingIntervals, Probability},
+    reading::{Calibration, Interval, ModelFacts, NotAProbability, OperatingIntervals, Probability},
 };
 
 /// The precision profile that this build computes.
@@ -165,6 +166,8 @@ pub struct OperatingFigures {
     pub specificity: f64,
     /// Their intervals.
     pub ci95: OperatingIntervals,
+    /// How the probabilities fitted there, where the verdict says it.
+    pub calibration: Option<Calibration>,
     /// The set.
     pub set: String,
 }
@@ -321,7 +324,8 @@ fn proven(receipt: &Receipt, key: &VerifyingKey, what: &'static str) -> Result<E
     Entry::parse(&receipt.entry).map_err(|error| AdmissionError::Proof { what, why: error.to_string() })
 }
 
-/// The weights and the root of the files against the registration; weights first, as theirs is the plainest name for a changed model.
+/// The weights and the root of the files against the registration; weights first, as theirs is the plainest name for a
+/// changed model.
 fn registration_fits(bundle: &Bundle, entry: &Entry) -> Result<(), AdmissionError> {
     let Body::ModelRegistered(registered) = &entry.body else {
         return Err(evidence("the entry given as the registration is of another kind"));
@@ -350,6 +354,26 @@ struct VerdictFacts {
     set: SetFacts,
     operating_point: PointFacts,
     endpoints: Vec<EndpointFacts>,
+    #[serde(default)]
+    secondary: Vec<SecondaryFacts>,
+}
+
+/// A secondary endpoint; only the calibration's figures are taken.
+#[derive(Deserialize)]
+struct SecondaryFacts {
+    statistic: String,
+    ece: Option<FigureFacts>,
+    line: Option<LineFacts>,
+}
+
+#[derive(Deserialize)]
+struct FigureFacts {
+    estimate: String,
+}
+
+#[derive(Deserialize)]
+struct LineFacts {
+    slope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -384,6 +408,15 @@ struct IntervalFacts {
 }
 
 impl VerdictFacts {
+    fn calibration(&self) -> Option<Calibration> {
+        let facts = self.secondary.iter().find(|secondary| secondary.statistic == "calibration")?;
+        let number = |text: &String| text.parse::<f64>().ok();
+        Some(Calibration {
+            error: number(&facts.ece.as_ref()?.estimate)?,
+            slope: facts.line.as_ref().and_then(|line| number(line.slope.as_ref()?)),
+        })
+    }
+
     fn proportion(&self, statistic: &str) -> Result<(f64, Interval), AdmissionError> {
         let endpoint = self.endpoints.iter().find(|endpoint| endpoint.statistic == statistic);
         let (estimate, interval) = endpoint
@@ -395,7 +428,8 @@ impl VerdictFacts {
     }
 }
 
-/// The evaluation allows this use, its verdict is the one given and is about this package; the figures of the operating point.
+/// The evaluation allows this use, its verdict is the one given and is about this package; the figures of the
+/// operating point.
 fn figures(
     bundle: &Bundle,
     entry: &Entry,
@@ -436,5 +470,5 @@ fn figures(
     let (specificity, specificity_interval) = verdict.proportion("specificity")?;
     let ci95 = OperatingIntervals { sensitivity: sensitivity_interval, specificity: specificity_interval };
     let set = format!("{} {} ({} images)", verdict.set.name, verdict.set.version, verdict.set.items);
-    Ok(OperatingFigures { sensitivity, specificity, ci95, set })
+    Ok(OperatingFigures { sensitivity, specificity, ci95, calibration: verdict.calibration(), set })
 }

@@ -1,7 +1,8 @@
 //! The reading itself: an admitted model, an accepted study and the receipt of the durable intent become a [`Reading`].
 //!
-//! Arithmetic: profile of the package; softmax and its kin in f64 from the pinned `libm`, so that they do not depend on the machine's.
-//! A study of several films is one reading: its finding is that of the film with the highest probability.
+//! Arithmetic: profile of the package; softmax and its kin in f64 from the pinned `libm`, so that they do not depend
+//! on the machine's. A study of several films is one reading: its finding is that of the film with the highest
+//! probability.
 //! Errors: [`ReadError`]; nothing is returned that is not whole and finite.
 
 use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
@@ -197,6 +198,7 @@ fn uncertainty(
         mirrored_probability: image.mirrored.findings.clone(),
         mirrored_spread: spread,
         margin,
+        calibration: model.figures().calibration,
         saliency_border_share: border,
         notes,
     }

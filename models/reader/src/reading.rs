@@ -108,6 +108,26 @@ pub struct Note {
     pub text: String,
 }
 
+/// How well probabilities fitted what was there, on the set of the operating point.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Calibration {
+    /// Expected calibration error.
+    pub error: f64,
+    /// Slope of the calibration line; above 1 probabilities are too cautious, below 1 too bold.
+    pub slope: Option<f64>,
+}
+
+impl Calibration {
+    /// In words.
+    pub fn sentence(&self) -> String {
+        let slope = self.slope.map_or(String::new(), |slope| {
+            let word = if slope > 1.0 { "too cautious" } else { "too bold" };
+            format!(", slope {slope:.2} (probabilities are {word})")
+        });
+        format!("expected error {:.3}{slope}", self.error)
+    }
+}
+
 /// What the reading is not sure of.
 #[derive(Clone, Debug, Serialize)]
 pub struct Uncertainty {
@@ -121,6 +141,8 @@ pub struct Uncertainty {
     pub mirrored_spread: f64,
     /// Smallest distance of a probability from its threshold.
     pub margin: f64,
+    /// How well probabilities fitted on the operating point's set.
+    pub calibration: Option<Calibration>,
     /// Share of the explanation's weight on the outer tenth of the image, where no lung is.
     pub saliency_border_share: f64,
     /// Sentences.

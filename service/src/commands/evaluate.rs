@@ -1,7 +1,8 @@
-//! `vidimus evaluate`: a model on a locked set, by a protocol registered beforehand. The look is in the log before the first label is read.
+//! `vidimus evaluate`: a model on a locked set, by a protocol registered beforehand. The look is in the log before the
+//! first label is read.
 //!
-//! A shipped verdict is repeated (purpose `reference_audit`, no budget spent) and must come out byte for byte; a new candidate gets the one
-//! look that its protocol has.
+//! A shipped verdict is repeated (purpose `reference_audit`, no budget spent) and must come out byte for byte; a new
+//! candidate gets the one look that its protocol has.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! `vidimus inspect`: what a file is, one object a file. No site is needed and nothing is logged: nothing is read clinically.
+//! `vidimus inspect`: what a file is, one object a file. No site is needed and nothing is logged: nothing is read
+//! clinically.
 
 use std::{path::PathBuf, process::ExitCode};
 

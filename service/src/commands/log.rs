@@ -1,4 +1,5 @@
-//! `vidimus log`: the audit log of this site, checked and exported. What it prints, `vidimus-verify` checks without this program.
+//! `vidimus log`: the audit log of this site, checked and exported. What it prints, `vidimus-verify` checks without
+//! this program.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 

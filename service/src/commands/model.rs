@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::json;
+use vidimus_reader::{Interval, ReleasedModel};
 
 use super::{Common, exit};
 use crate::{gate, site::House};
@@ -54,29 +55,43 @@ pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
                 "sensitivity": figures.sensitivity,
                 "specificity": figures.specificity,
                 "ci95": figures.ci95,
+                "calibration": figures.calibration,
                 "set": figures.set,
             });
             object["release"] =
                 json!({ "entry_id": model.decision().entry_id.to_string(), "index": model.decision().index });
-            text.push_str(&format!(
-                "\n{}\nIntended use {}: {}\n{}\nAt threshold {}: sensitivity {:.3} [{:.3}, {:.3}], specificity {:.3} [{:.3}, {:.3}] on {}\nReleased by entry {} of the log",
-                package.title,
-                package.intended_use.id,
-                package.intended_use.text,
-                package.intended_use.limits.iter().map(|limit| format!("  - {limit}")).collect::<Vec<_>>().join("\n"),
-                package.findings.first().map_or(0.0, |finding| finding.operating_point.threshold),
-                figures.sensitivity,
-                figures.ci95.sensitivity.low,
-                figures.ci95.sensitivity.high,
-                figures.specificity,
-                figures.ci95.specificity.low,
-                figures.ci95.specificity.high,
-                figures.set,
-                model.decision().index,
-            ));
+            text.push_str(&description(model));
         }
         output.result(&object, || text)?;
     }
     house.close()?;
     Ok(exit(faults))
+}
+
+/// Claim, limits, figures and release of a model, as lines.
+fn description(model: &ReleasedModel) -> String {
+    let package = model.candidate().bundle().package();
+    let figures = model.figures();
+    let proportion = |value: f64, interval: Interval| format!("{value:.3} [{:.3}, {:.3}]", interval.low, interval.high);
+    let mut lines = vec![
+        String::new(),
+        package.title.clone(),
+        format!("Intended use {}: {}", package.intended_use.id, package.intended_use.text),
+    ];
+    lines.extend(package.intended_use.limits.iter().map(|limit| format!("  - {limit}")));
+    for finding in &package.findings {
+        let point = &finding.operating_point;
+        lines.push(format!("{} at {} ({}): {}", finding.code.display, point.threshold, point.name, point.fixed));
+    }
+    lines.push(format!(
+        "Sensitivity {}, specificity {} on {}",
+        proportion(figures.sensitivity, figures.ci95.sensitivity),
+        proportion(figures.specificity, figures.ci95.specificity),
+        figures.set
+    ));
+    if let Some(calibration) = &figures.calibration {
+        lines.push(format!("Calibration there: {}", calibration.sentence()));
+    }
+    lines.push(format!("Released by entry {} of the log", model.decision().index));
+    lines.join("\n")
 }

@@ -1,8 +1,9 @@
 //! A reading as FHIR R4: one transaction Bundle of referenced resources (INTERFACES, sections 1.1 to 1.5).
 //!
-//! A translation and nothing else: no figure is computed here. What the service says is `preliminary` and labelled AIAST (AI asserted);
-//! this module has no way to write another status.
-//! Source: HL7 FHIR R4 (4.0.1); HL7 AI Transparency on FHIR; DICOM PS3.16 context groups. Codes stand in `terminology.toml`.
+//! A translation and nothing else: no figure is computed here. What the service says is `preliminary` and labelled
+//! AIAST (AI asserted); this module has no way to write another status.
+//! Source: HL7 FHIR R4 (4.0.1); HL7 AI Transparency on FHIR; DICOM PS3.16 context groups. Codes stand in
+//! `terminology.toml`.
 
 mod resources;
 mod terms;

@@ -19,11 +19,17 @@ const UCUM: &str = "http://unitsofmeasure.org";
 
 /// The label of everything that the service asserts by itself.
 fn ai_asserted() -> Value {
-    json!({ "security": [{ "system": format!("{THO}/v3-ObservationValue"), "code": "AIAST", "display": "Artificial Intelligence asserted" }] })
+    let label = concept(&format!("{THO}/v3-ObservationValue"), "AIAST", "Artificial Intelligence asserted");
+    json!({ "security": label["coding"] })
+}
+
+/// A CodeableConcept of one coding that is no clinical term: those of HL7's own tables and ours.
+fn concept(system: &str, code: &str, display: &str) -> Value {
+    json!({ "coding": [{ "system": system, "code": code, "display": display }] })
 }
 
 fn own(code: &str, display: &str) -> Value {
-    json!({ "coding": [{ "system": format!("{BASE}/CodeSystem/reading"), "code": code, "display": display }] })
+    concept(&format!("{BASE}/CodeSystem/reading"), code, display)
 }
 
 fn percent(value: f64) -> Value {
@@ -164,7 +170,7 @@ pub(super) fn package(source: &Source<'_>, ids: &Ids<'_>) -> Value {
         "serialNumber": serial,
         "modelNumber": model.version,
         "deviceName": [{ "name": model.id, "type": "model-name" }],
-        "type": { "coding": [{ "system": format!("{AI}/CodeSystem/AIdeviceTypeCS"), "code": "Artificial-Intelligence" }] },
+        "type": concept(&format!("{AI}/CodeSystem/AIdeviceTypeCS"), "Artificial-Intelligence", "Artificial Intelligence"),
         "version": [
             { "type": { "text": "package" }, "value": model.version },
             { "type": { "text": "weights-sha256" }, "value": model.weights_sha256.hex() },
@@ -219,7 +225,7 @@ fn observation(source: &Source<'_>, ids: &Ids<'_>, name: &str) -> Value {
         "meta": ai_asserted(),
         "identifier": [{ "system": "urn:dicom:uid", "value": format!("urn:oid:2.25.{}", uid.as_u128()) }],
         "status": "preliminary",
-        "category": [{ "coding": [{ "system": format!("{THO}/observation-category"), "code": "imaging", "display": "Imaging" }] }],
+        "category": [concept(&format!("{THO}/observation-category"), "imaging", "Imaging")],
         "subject": ids.reference("patient"),
         "issued": source.issued,
         "device": ids.reference("package"),
@@ -329,7 +335,7 @@ pub(super) fn report(source: &Source<'_>, ids: &Ids<'_>, results: &[String], rel
         "meta": ai_asserted(),
         "identifier": [{ "system": format!("{BASE}/id/reading"), "value": source.seed }],
         "status": "preliminary",
-        "category": [{ "coding": [{ "system": format!("{THO}/v2-0074"), "code": "RAD", "display": "Radiology" }] }],
+        "category": [concept(&format!("{THO}/v2-0074"), "RAD", "Radiology")],
         "code": source.terms.concept(LOINC, "18748-4"),
         "subject": ids.reference("patient"),
         "issued": source.issued,
@@ -381,11 +387,11 @@ pub(super) fn provenance(source: &Source<'_>, ids: &Ids<'_>, targets: &[String],
         "resourceType": "Provenance",
         "target": targets,
         "recorded": source.issued,
-        "activity": { "coding": [{ "system": format!("{THO}/v3-DataOperation"), "code": "CREATE", "display": "create" }] },
+        "activity": concept(&format!("{THO}/v3-DataOperation"), "CREATE", "create"),
         "reason": [{ "coding": [{ "system": format!("{THO}/v3-ObservationValue"), "code": "AIAST" }] }],
         "agent": [{
-            "type": { "coding": [{ "system": format!("{THO}/provenance-participant-type"), "code": "assembler", "display": "Assembler" }] },
-            "role": [{ "coding": [{ "system": format!("{AI}/CodeSystem/AIdeviceTypeCS"), "code": "Artificial-Intelligence" }] }],
+            "type": concept(&format!("{THO}/provenance-participant-type"), "assembler", "Assembler"),
+            "role": [concept(&format!("{AI}/CodeSystem/AIdeviceTypeCS"), "Artificial-Intelligence", "Artificial Intelligence")],
             "who": ids.reference("package"),
         }],
         "entity": entity,

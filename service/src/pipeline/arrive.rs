@@ -1,7 +1,7 @@
 //! Arrival: files become films, films become studies, and what contradicts what is known is set aside.
 //!
-//! A study belongs to one patient, and a SOP instance UID names one image, for ever: the first to arrive is kept, the second is refused
-//! and logged. The registry holds keyed digests only; the bytes as received lie sealed in the vault.
+//! A study belongs to one patient, and a SOP instance UID names one image, for ever: the first to arrive is kept, the
+//! second is refused and logged. The registry holds keyed digests only; the bytes as received lie sealed in the vault.
 //! Errors: the registry or the vault cannot be read.
 
 use std::{
@@ -57,7 +57,8 @@ fn name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Finds the files below `paths` and groups them by study, in the order of their first file. Only headers stay in memory.
+/// Finds the files below `paths` and groups them by study, in the order of their first file. Only headers stay in
+/// memory.
 pub(crate) fn gather(paths: &[PathBuf]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();

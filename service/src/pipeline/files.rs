@@ -1,5 +1,5 @@
-//! What a reading leaves in a folder: FHIR Bundle, saliency, overlay, receipt. Folder and files are named by the entry of the log, never by
-//! a patient. Each file is written whole or not at all.
+//! What a reading leaves in a folder: FHIR Bundle, saliency, overlay, receipt. Folder and files are named by the entry
+//! of the log, never by a patient. Each file is written whole or not at all.
 //! Errors: the folder cannot be written; the outcome is in the log all the same.
 
 use std::{

@@ -1,8 +1,10 @@
 //! One study, all the way: bytes, study, guard, intent, reading, outcome, released files.
 //!
-//! The order is the invariant: the intent is durable before inference, the outcome before anything leaves, and what leaves is committed to
-//! by a `finding_released` entry. A fault of one study is that study's result; a fault of the log ends the run.
-//! Errors: [`vidimus_store::SiteError`] where the log or the vault cannot be written; everything else is a [`StudyReading`].
+//! The order is the invariant: the intent is durable before inference, the outcome before anything leaves, and what
+//! leaves is committed to by a `finding_released` entry. A fault of one study is that study's result; a fault of the
+//! log ends the run.
+//! Errors: [`vidimus_store::SiteError`] where the log or the vault cannot be written; everything else is a
+//! [`StudyReading`].
 
 mod arrive;
 mod entries;
@@ -35,7 +37,8 @@ pub(crate) struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    /// Reads one study. Films that contradict what is known (another patient, other pixels under a known UID) are results of their own.
+    /// Reads one study. Films that contradict what is known (another patient, other pixels under a known UID) are
+    /// results of their own.
     pub(crate) fn read(&self, group: Group) -> anyhow::Result<Vec<StudyReading>> {
         let mut timing = Timing::default();
         let (films, faults) = timing.step("decode", || group.open());

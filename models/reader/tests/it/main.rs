@@ -1,0 +1,14 @@
+//! The typed states of a reading, held to the shipped bundle and to a log made in memory.
+
+#[cfg(test)]
+mod admission;
+#[cfg(test)]
+mod bundle;
+#[cfg(test)]
+mod guard;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod saliency;
+#[cfg(test)]
+mod world;
