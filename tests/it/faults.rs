@@ -228,7 +228,7 @@ fn no_clinical_image_of_another_kind_is_read_as_a_chest_film() {
     assert!(objects.iter().all(|object| object["status"] != "evaluated"));
 }
 
-/// Proves: REQ-SYS-034
+/// Proves: REQ-SYS-034, REQ-IMG-020
 #[test]
 fn inspect_answers_for_every_sample_without_a_site() {
     let folder = demo().dir().join("samples");

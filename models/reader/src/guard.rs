@@ -340,25 +340,20 @@ impl Candidate {
         };
         let input = prepare(&display)?;
         let distance = self.distance(&input).map_err(NotAccepted::Broken)?;
-        if distance.score > distance.limit || distance.score.is_nan() {
-            let inverted =
-                Image { pixels: display.pixels.iter().map(|value| 1.0 - value).collect(), ..display.clone() };
-            let inverted = prepare(&inverted)?;
-            let mirrored = self.distance(&inverted).map_err(NotAccepted::Broken)?;
-            let GuardScore { score, limit } = distance;
-            return Err(NotAccepted::Refused(if mirrored.score <= limit {
-                Refusal::new(
-                    RefusalCode::PhotometricSuspect,
-                    "the image looks inverted: check Photometric Interpretation (0028,0004) and Presentation LUT Shape (2050,0020)",
-                )
-            } else {
-                Refusal::new(
-                    RefusalCode::OutOfDomain,
-                    format!(
-                        "the image is unlike the films that the model was trained on: distance {score:.2}, limit {limit:.2}"
-                    ),
-                )
-            }));
+        // A film that fits better upside down in its grey values is inverted, whatever its attributes say.
+        let inverted = Image { pixels: display.pixels.iter().map(|value| 1.0 - value).collect(), ..display.clone() };
+        let inverse = self.distance(&prepare(&inverted)?).map_err(NotAccepted::Broken)?;
+        let GuardScore { score, limit } = distance;
+        if inverse.score < score && inverse.score <= limit {
+            let text = "the image looks inverted: check Photometric Interpretation (0028,0004) \
+                        and Presentation LUT Shape (2050,0020)";
+            return Err(Refusal::new(RefusalCode::PhotometricSuspect, text).into());
+        }
+        if score > limit || score.is_nan() {
+            let text = format!(
+                "the image is unlike the films that the model was trained on: distance {score:.2}, limit {limit:.2}"
+            );
+            return Err(Refusal::new(RefusalCode::OutOfDomain, text).into());
         }
         Ok(AcceptedImage { display, input, distance, notes, instance: place })
     }
