@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use vidimus_log::{
     Body, Digest, Draft, Entry, Receipt, Recorder as _, Ref,
-    body::{Authentication, DatasetLocked, Incident, ModelRegistered, Rollout, RolloutState, SignOff},
+    body::{
+        Authentication, DatasetLocked, Decision, Incident, ModelRegistered, ReleaseDecision, Rollout, RolloutState,
+        SignOff,
+    },
     values::Sha256,
 };
 use vidimus_reader::{AdmissionError, Bundle, ReleaseEvidence, ReleasedModel};
@@ -41,10 +44,10 @@ const MAKERS: &str = "the makers of Vidimus; their log's receipts lie beside the
 
 /// Registers and releases, for demonstration, each shipped bundle that this site does not know yet.
 pub(crate) fn release_shipped(house: &House) -> anyhow::Result<()> {
-    let known = house.site.models()?;
     for shipped in shipped::bundles() {
         let bundle = Bundle::from_files(shipped.files.clone())?;
-        if known.iter().any(|row| row.root == bundle.root() && row.state == "released") {
+        // The log decides, not the registry: what was released, or withdrawn, is not released again.
+        if !Held::collect(house, &bundle.root())?.decisions.is_empty() {
             continue;
         }
         release(house, &shipped, &bundle).with_context(|| format!("release of the shipped bundle {}", shipped.name))?;
@@ -248,56 +251,93 @@ pub(crate) fn admit_row(house: &House, row: &ModelRow) -> anyhow::Result<Result<
         Ok(verdict) => verdict,
         Err(error) => return Ok(Err(AdmissionError::Evidence(format!("{VERDICT} cannot be read: {error}")))),
     };
-    let (Some(registered), Some(evaluation)) = (&held.registered, &held.evaluation) else {
-        return Ok(Err(AdmissionError::NoDecision));
-    };
+    let Some(evaluation) = &held.evaluation else { return Ok(Err(AdmissionError::NoDecision)) };
     let evidence = ReleaseEvidence {
         key: house.site.verifying_key(),
-        registered,
+        registrations: &held.registrations,
         evaluation,
         verdict: &verdict,
         decisions: &held.decisions,
+        rollouts: &held.rollouts,
     };
     Ok(ReleasedModel::admit(bundle, &evidence))
 }
 
-/// The log's entries about one package, by scanning it once.
+/// The log's entries about one package.
 struct Held {
-    registered: Option<Receipt>,
+    registrations: Vec<Receipt>,
     evaluation: Option<Receipt>,
     decisions: Vec<Receipt>,
+    rollouts: Vec<Receipt>,
+}
+
+/// An entry and its place.
+struct Found {
+    index: u64,
+    entry: Entry,
+}
+
+impl Found {
+    /// Whether it refers, in this relation, to one of these.
+    fn cites(&self, rel: &str, of: &[Self]) -> bool {
+        of.iter().any(|one| self.entry.refs.iter().any(|named| named.rel == rel && named.index == one.index))
+    }
 }
 
 impl Held {
+    /// Scans the log once.
     fn collect(house: &House, root: &Digest) -> anyhow::Result<Self> {
         const STEP: u64 = 1024;
         let site = &house.site;
-        let mut registered: Option<(u64, vidimus_log::EntryId)> = None;
-        let mut decisions: Vec<Entry> = Vec::new();
+        let (mut registrations, mut decisions, mut rollouts) = (Vec::new(), Vec::new(), Vec::new());
         let mut start = 0;
         while start < site.size() {
             for (index, bytes) in (start..).zip(site.entries(start..start + STEP)?) {
-                let entry = Entry::parse(&bytes)?;
-                match &entry.body {
-                    Body::ModelRegistered(body) if body.package == Sha256(*root) => {
-                        registered = Some((index, entry.entry_id));
-                    }
-                    Body::ReleaseDecision(_) => decisions.push(entry),
+                let found = Found { index, entry: Entry::parse(&bytes)? };
+                match &found.entry.body {
+                    Body::ModelRegistered(body) if body.package == Sha256(*root) => registrations.push(found),
+                    // Every registration of these files counts: a withdrawal is not undone by registering again.
+                    Body::ReleaseDecision(_) if found.cites("model", &registrations) => decisions.push(found),
+                    Body::Rollout(_) if found.cites("decision", &decisions) => rollouts.push(found),
                     _ => {}
                 }
             }
             start += STEP;
         }
-        let Some((index, id)) = registered else {
-            return Ok(Self { registered: None, evaluation: None, decisions: Vec::new() });
+        let evaluation =
+            decisions.last().and_then(|found| found.entry.refs.iter().find(|named| named.rel == "evaluation"));
+        let receipts = |of: &[Found]| -> anyhow::Result<Vec<Receipt>> {
+            of.iter().map(|found| Ok(site.receipt(&found.entry.entry_id)?)).collect()
         };
-        let cites = |entry: &Entry, rel: &str| entry.refs.iter().find(|one| one.rel == rel).cloned();
-        decisions.retain(|entry| cites(entry, "model").is_some_and(|one| one.index == index));
-        let evaluation = decisions.iter().rev().find_map(|entry| cites(entry, "evaluation"));
         Ok(Self {
-            registered: Some(site.receipt(&id)?),
-            evaluation: evaluation.map(|one| site.receipt(&one.entry_id)).transpose()?,
-            decisions: decisions.iter().map(|entry| site.receipt(&entry.entry_id)).collect::<Result<_, _>>()?,
+            evaluation: evaluation.map(|named| site.receipt(&named.entry_id)).transpose()?,
+            registrations: receipts(&registrations)?,
+            decisions: receipts(&decisions)?,
+            rollouts: receipts(&rollouts)?,
         })
     }
+}
+
+/// Withdraws a model at a site for demonstration: a decision signed by two role-play persons, which wins over every
+/// release. Returns its receipt.
+pub(crate) fn withdraw(house: &House, row: &ModelRow, reason: &str) -> anyhow::Result<Receipt> {
+    let held = Held::collect(house, &row.root)?;
+    let (Some(registered), Some(evaluation)) = (held.registrations.last(), &held.evaluation) else {
+        anyhow::bail!("{} {}: the log holds no release that could be withdrawn", row.name, row.version);
+    };
+    let release = Release::parse(&std::fs::read(folder(house, &row.root).join(RELEASE))?)?;
+    let (signoffs, ..) = role_play(house, &release, evaluation)?;
+    let decision = ReleaseDecision {
+        decision: Decision::Withdraw,
+        scope: "demonstration".into(),
+        reason: reason.into(),
+        effective_ms: house.now_ms(),
+        signoffs,
+    };
+    let refs = vec![registered.as_ref_to("model"), evaluation.as_ref_to("evaluation")];
+    let entry_id = house.site.new_id();
+    let draft = Draft { entry_id, actor: house.actor(), refs, body: decision.into(), trace: house.trace() };
+    let row =
+        Row::Model { root: row.root, name: row.name.clone(), version: row.version.clone(), state: "withdrawn".into() };
+    Ok(house.site.record_with(draft, vec![row])?)
 }

@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     let code = match commands::run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("vidimus: {error:#}");
+            let closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+            if !error.downcast_ref().is_some_and(closed) {
+                eprintln!("vidimus: {error:#}");
+            }
             ExitCode::FAILURE
         }
     };

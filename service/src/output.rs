@@ -1,5 +1,6 @@
 //! Standard output: results for people as text, for programs as JSON Lines.
-//! Errors: a closed pipe ends the program quietly, as it should in `vidimus ... | head`.
+//! Errors: a closed pipe ends the run with exit code 1 and without a message, as in `vidimus ... | head`; the log is
+//! closed in order all the same.
 
 use std::io::{self, Write as _};
 
@@ -28,9 +29,6 @@ impl Output {
 
     fn line(self, line: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-            other => other,
-        }
+        writeln!(out, "{line}").and_then(|()| out.flush())
     }
 }

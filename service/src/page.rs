@@ -67,10 +67,10 @@ pub(crate) fn page(study: &StudyReading) -> String {
         }
     }
     if let Some(overlay) = &study.files.overlay_png {
-        line(&mut page, "Explanation", &overlay.display().to_string());
+        line(&mut page, "Explanation", overlay);
     }
     if let Some(receipt) = &study.files.receipt {
-        line(&mut page, "Receipt", &receipt.display().to_string());
+        line(&mut page, "Receipt", receipt);
     }
     page.trim_end().to_owned()
 }

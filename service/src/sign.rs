@@ -49,6 +49,9 @@ impl ServiceKey {
     fn create(house: &House, path: &PathBuf) -> anyhow::Result<Self> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice()).context("the system's source of randomness")?;
+        let key = Self(SigningKey::from_bytes(&seed));
+        // Enrolled first: a key that was never used harms nobody, one that the log does not know would.
+        enrol(house, &key.public_key(), "the service's own key, for what it hands out")?;
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -56,8 +59,6 @@ impl ServiceKey {
             .open(path)
             .with_context(|| format!("{}: cannot be made", path.display()))?;
         file.write_all(seed.as_slice()).and_then(|()| file.sync_all())?;
-        let key = Self(SigningKey::from_bytes(&seed));
-        enrol(house, &key.public_key(), "the service's own key, for what it hands out")?;
         Ok(key)
     }
 

@@ -10,11 +10,13 @@ use std::{
 
 use anyhow::Context as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use vidimus_log::{Actor, Digest};
-use vidimus_store::{BootFacts, Site, SiteFacts, Subject};
+use vidimus_log::{Actor, Body, Digest, Entry};
+use vidimus_store::{BootFacts, Site, SiteError, SiteFacts, Subject};
 
 use crate::fhir::{ServiceFacts, Terms};
 
+/// Who opens a site for demonstration, and its code.
+const DEMO: &str = "demo";
 /// Domain of a site that nobody configured: the demonstration's.
 const DEMO_DOMAIN: &str = "demo.vidimus.example";
 
@@ -35,8 +37,21 @@ pub(crate) struct House {
     pub site: Site,
     pub service: ServiceFacts,
     pub terms: Terms,
-    /// Digest of what computes: binary, processor features, threads do not matter.
+    /// Digest of what computes: binary and processor features; threads do not matter.
     pub runtime: Digest,
+    /// Nothing is left to say to the log.
+    ended: bool,
+}
+
+impl Drop for House {
+    /// A run that ends by an error says so in the log, if the log still takes entries.
+    fn drop(&mut self) {
+        if !self.ended
+            && let Err(error) = self.site.shutdown("error")
+        {
+            tracing::warn!(target: "vidimus", %error, "the end of this process could not be recorded");
+        }
+    }
 }
 
 impl House {
@@ -56,6 +71,12 @@ impl House {
 
     /// Opens the site in `dir`; the log gets a `boot` entry.
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
+        let mut house = Self::around(dir, Site::open)?;
+        house.ended = false;
+        Ok(house)
+    }
+
+    fn around(dir: &Path, open: impl FnOnce(&Path, &BootFacts) -> Result<Site, SiteError>) -> anyhow::Result<Self> {
         if !Self::exists(dir) {
             anyhow::bail!(
                 "{}: there is no site here; `vidimus demo --dir {}` makes one with a released model",
@@ -72,7 +93,7 @@ impl House {
             host: "local".into(),
             backend: "cpu".into(),
         };
-        let site = Site::open(dir, &boot)?;
+        let site = open(dir, &boot)?;
         let terminology = vidimus_evidence::terminology().context("the table of codes in the program")?;
         Ok(Self {
             site,
@@ -83,11 +104,24 @@ impl House {
             },
             terms: Terms::new(terminology),
             runtime: Digest::of_parts([binary.as_bytes().as_slice(), backend.as_bytes()]),
+            ended: true,
         })
     }
 
+    /// Opens the site in `dir` for reading, beside a process that writes it: nothing is appended.
+    pub(crate) fn open_read(dir: &Path) -> anyhow::Result<Self> {
+        Self::around(dir, |dir, _| Site::open_read(dir))
+    }
+
+    /// Whether the site was made for demonstration: only there may role-play persons sign.
+    pub(crate) fn is_demonstration(&self) -> anyhow::Result<bool> {
+        let first = Entry::parse(&self.site.entry(0)?)?;
+        Ok(matches!(first.body, Body::SiteOpened(opened) if opened.opened_by.as_str() == DEMO))
+    }
+
     /// Ends this process's work on the site; the log gets a `shutdown` entry.
-    pub(crate) fn close(self) -> anyhow::Result<()> {
+    pub(crate) fn close(mut self) -> anyhow::Result<()> {
+        self.ended = true;
         Ok(self.site.shutdown("done")?)
     }
 

@@ -10,6 +10,10 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vidimus_imaging::{
+    Instance, Stored,
+    import::{ImportFacts, picture_to_instance},
+};
 use vidimus_tests::{data, program, run, vidimus, vidimus_run};
 
 use crate::site::{assert_log_whole, copy, demo, read, sample, text};
@@ -94,15 +98,19 @@ fn a_film_of_another_patient_in_a_known_study_is_set_aside() {
 fn outside_the_contract_is_not_evaluated_with_a_code_and_no_probability() {
     let (_site, dir) = copy();
     let folder = TempDir::new().unwrap();
-    let cases: [(&str, &[u8], &[u8], &str); 4] = [
-        ("modality", b"DX", b"CT", "modality-unsupported"),
-        ("age", b"003Y", b"045Y", "age-outside-intended-use"),
-        ("view", b"AP", b"LL", "view-unsupported"),
-        ("body", b"CHEST ", b"KNEE  ", "body-part-unsupported"),
+    let cases: [(&str, &[(&[u8], &[u8])], &str); 5] = [
+        ("modality", &[(b"DX", b"CT")], "modality-unsupported"),
+        ("age", &[(b"003Y", b"059Y"), (b"20160401", b"19600401")], "age-outside-intended-use"),
+        ("dates", &[(b"20160401", b"19600401")], "age-contradictory"),
+        ("view", &[(b"AP", b"LL")], "view-unsupported"),
+        ("bodypart", &[(b"CHEST ", b"KNEE  ")], "body-part-unsupported"),
     ];
-    for (name, from, to, code) in cases {
-        // Each case is a study of its own: the UIDs end in another digit.
-        let bytes = element_altered(&fs::read(sample(6)).unwrap(), from, to, name);
+    for (name, changes, code) in cases {
+        // Each case is a study of its own: the UIDs end in other digits.
+        let mut bytes = fs::read(sample(6)).unwrap();
+        for (from, to) in changes {
+            bytes = element_altered(&bytes, from, to, name);
+        }
         let ran = read(&dir, &[&file(&folder, &format!("{name}.dcm"), &bytes)]).expect_code(0);
         let object = &ran.objects()[0];
         assert_eq!(object["status"], "not_evaluated", "{name}: {object}");
@@ -144,6 +152,182 @@ fn element_altered(film: &[u8], from: &[u8], to: &[u8], salt: &str) -> Vec<u8> {
         value[last - 1] = salt.as_bytes()[0] % 10 + b'0';
     }
     bytes
+}
+
+/// The value of an explicit VR element with a two-byte length, blanked with this byte.
+fn blanked(film: &[u8], tag: [u8; 4], vr: &[u8; 2], with: u8) -> Vec<u8> {
+    let mut bytes = film.to_vec();
+    let mut header = tag.to_vec();
+    header.extend_from_slice(vr);
+    let at = bytes.windows(6).position(|window| window == header).expect("the film holds the element");
+    let length = usize::from(u16::from_le_bytes([bytes[at + 6], bytes[at + 7]]));
+    bytes[at + 8..at + 8 + length].fill(with);
+    bytes
+}
+
+/// Proves: REQ-SYS-038
+#[test]
+fn a_film_without_its_identifiers_is_refused_by_attribute() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let film = fs::read(sample(7)).unwrap();
+    for (tag, attribute) in [
+        ([0x20, 0, 0x0d, 0], "Study Instance UID (0020,000D)"),
+        ([0x20, 0, 0x0e, 0], "Series Instance UID (0020,000E)"),
+        ([0x08, 0, 0x18, 0], "SOP Instance UID (0008,0018)"),
+    ] {
+        let path = file(&folder, "film.dcm", &blanked(&film, tag, b"UI", 0));
+        let ran = read(&dir, &[&path]).expect_code(1);
+        let object = &ran.objects()[0];
+        assert_eq!(reason(object).0, "unreadable");
+        assert!(reason(object).1.contains(attribute), "{object}");
+    }
+    assert_log_whole(&dir);
+}
+
+/// Proves: REQ-SYS-038
+#[test]
+fn patients_without_an_id_are_never_one_person() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let mut reports = Vec::new();
+    for (number, name) in [(8, "a.dcm"), (9, "bb.dcm")] {
+        let film = blanked(&fs::read(sample(number)).unwrap(), [0x10, 0, 0x20, 0], b"LO", b' ');
+        // other UIDs than the sample's, which belong to a patient with an ID
+        let film = element_altered(&film, b"DX", b"DX", name);
+        let objects = read(&dir, &[&file(&folder, name, &film)]).expect_code(0).objects();
+        let fhir = fs::read_to_string(objects[0]["files"]["fhir"].as_str().unwrap()).unwrap();
+        let bundle: Value = serde_json::from_str(&fhir).unwrap();
+        let patient =
+            bundle["entry"].as_array().unwrap().iter().find(|entry| entry["resource"]["resourceType"] == "Patient");
+        let patient = patient.unwrap().clone();
+        assert!(patient["resource"].get("identifier").is_none(), "{patient}");
+        assert!(patient["request"].get("ifNoneExist").is_none(), "{patient}");
+        reports.push(objects[0]["study_instance_uid"].clone());
+    }
+    assert_ne!(reports[0], reports[1]);
+}
+
+/// Proves: REQ-SYS-031
+#[test]
+fn the_same_pixels_in_another_syntax_are_the_kept_image_and_replay() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let film = Instance::open(sample(10)).unwrap();
+    let Stored::U8(pixels) = film.decode().unwrap().stored else { panic!("samples have 8 bits") };
+    let description = film.description().unwrap();
+    let picture = image::GrayImage::from_raw(description.columns, description.rows, pixels).unwrap();
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    let facts = ImportFacts {
+        modality: text("DX"),
+        body_part: text("CHEST"),
+        view: text("AP"),
+        age: text("003Y"),
+        patient_id: Some(film.patient.id.clone()),
+        patient_name: Some(film.patient.name.clone()),
+        study_instance_uid: Some(film.study_instance_uid.open().clone()),
+        series_instance_uid: Some(film.series_instance_uid.open().clone()),
+        sop_instance_uid: Some(film.sop_instance_uid.open().clone()),
+        ..ImportFacts::default()
+    };
+    let again = file(&folder, "again.dcm", &picture_to_instance(&png.into_inner(), &facts).unwrap());
+    let first = read(&dir, &[&sample(10)]).expect_code(0).objects();
+    let second = read(&dir, &[&again]).expect_code(0).objects();
+    assert_eq!(second[0]["digests"], first[0]["digests"], "the kept original is read");
+    let both = read(&dir, &[&sample(10), &again]).expect_code(0).objects();
+    assert_eq!(both.len(), 1, "one image, however often it comes");
+    vidimus_run(&["replay", "--all", "--dir", text_of(&dir)]).expect_code(0);
+}
+
+fn text_of(path: &Path) -> &str {
+    text(path)
+}
+
+/// Proves: REQ-SYS-030
+#[test]
+fn a_cut_film_in_a_study_is_a_fault_of_its_own() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let film = fs::read(sample(11)).unwrap();
+    file(&folder, "1-good.dcm", &film);
+    // another instance of the same study whose pixels are garbage
+    let mut cut = element_altered(&film, b"DX", b"DX", "cut");
+    for tag in [[0x20, 0, 0x0d, 0], [0x20, 0, 0x0e, 0]] {
+        let at = |bytes: &[u8]| bytes.windows(6).position(|w| w[..4] == tag && &w[4..] == b"UI").unwrap() + 8;
+        let (from, to) = (at(&film), at(&cut));
+        let length = usize::from(u16::from_le_bytes([film[from - 2], film[from - 1]]));
+        cut.splice(to..to + length, film[from..from + length].iter().copied());
+    }
+    let end = cut.len() - 16;
+    cut[end - 3000..end].fill(0xff);
+    file(&folder, "2-cut.dcm", &cut);
+    let ran = read(&dir, &[folder.path()]).expect_code(1);
+    let objects = ran.objects();
+    let states: Vec<&str> = objects.iter().map(|object| object["status"].as_str().unwrap()).collect();
+    assert!(states.contains(&"evaluated") && states.contains(&"failed"), "{states:?}");
+    let failed = objects.iter().find(|object| object["status"] == "failed").unwrap();
+    assert!(failed["input"].as_str().unwrap().ends_with("2-cut.dcm"), "{failed}");
+}
+
+/// Proves: REQ-SYS-039
+#[test]
+fn a_picture_is_read_with_the_facts_that_its_user_states_and_not_without() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let film = Instance::open(sample(12)).unwrap();
+    let display = film.decode().unwrap().display(&film, 0).unwrap();
+    let grey: Vec<u8> = display.pixels.iter().map(|value| (value * 255.0).round() as u8).collect();
+    let path = folder.path().join("film.png");
+    image::GrayImage::from_raw(display.columns as u32, display.rows as u32, grey).unwrap().save(&path).unwrap();
+    let object = read(&dir, &[&path]).expect_code(0).objects().remove(0);
+    assert_eq!(reason(&object).0, "modality-unsupported");
+    let facts = ["--modality", "DX", "--body-part", "CHEST", "--view", "AP", "--age", "003Y", "--json"];
+    let mut arguments = vec!["read", text(&path), "--dir", text(&dir)];
+    arguments.extend(facts);
+    let again = vidimus_run(&arguments).expect_code(0).objects().remove(0);
+    assert_eq!(again["status"], "evaluated", "{again}");
+}
+
+/// Proves: REQ-SYS-035
+#[test]
+fn an_unwritable_output_is_named_before_anything_is_read() {
+    let (_site, dir) = copy();
+    let folder = TempDir::new().unwrap();
+    let blocked = file(&folder, "a-file", b"no folder");
+    let before = vidimus_run(&["log", "checkpoint", "--dir", text(&dir)]).expect_code(0).out;
+    let ran =
+        vidimus_run(&["read", text(&sample(1)), "--dir", text(&dir), "--out", text(&blocked.join("x")), "--json"]);
+    let ran = ran.expect_code(1);
+    assert!(ran.err.contains("the folder cannot be made"), "{}", ran.err);
+    assert!(ran.out.is_empty());
+    let after = vidimus_run(&["log", "checkpoint", "--dir", text(&dir)]).expect_code(0).out;
+    // boot and shutdown only
+    let size = |checkpoint: &str| checkpoint.lines().nth(1).unwrap().parse::<u64>().unwrap();
+    assert_eq!(size(&after), size(&before) + 2);
+}
+
+/// Proves: REQ-SYS-041
+#[test]
+fn a_demonstration_killed_at_any_moment_starts_again() {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().join("site");
+    for milliseconds in [5, 15, 30, 60, 120, 250] {
+        let mut child = vidimus()
+            .args(["demo", "--no-serve", "--json", "--dir", text(&dir)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ran = vidimus_run(&["demo", "--no-serve", "--json", "--dir", text(&dir)]).expect_code(0);
+    assert_eq!(ran.objects().len(), 12);
+    assert_log_whole(&dir);
+    vidimus_run(&["replay", "--all", "--dir", text(&dir)]).expect_code(0);
 }
 
 /// Proves: REQ-SYS-033

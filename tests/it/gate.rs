@@ -82,6 +82,20 @@ fn the_shipped_verdict_is_repeated_byte_for_byte_as_an_audit_that_spends_no_look
     assert_log_whole(&dir);
 }
 
+/// Proves: REQ-SYS-024
+#[test]
+fn a_withdrawn_model_reads_nothing_and_no_demonstration_brings_it_back() {
+    let (_folder, dir) = copy();
+    vidimus_run(&["model", "withdraw", "cxr-pneumonia", "--reason", "a test", "--dir", text(&dir)]).expect_code(0);
+    for _ in 0..2 {
+        let ran = read(&dir, &[&sample(1)]).expect_code(1);
+        assert_eq!(ran.objects()[0]["reason"]["code"], "model-not-admitted");
+        assert!(ran.err.contains("says withdraw"), "{}", ran.err);
+        vidimus_run(&["demo", "--no-serve", "--dir", text(&dir)]).expect_code(1);
+    }
+    assert_log_whole(&dir);
+}
+
 /// Proves: REQ-SYS-023
 #[test]
 fn models_and_sets_say_what_they_are() {

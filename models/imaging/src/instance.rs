@@ -57,6 +57,8 @@ pub struct Instance {
     pub patient: Patient,
     /// Patient's Age, or the difference of study date and birth date.
     pub patient_age: Option<Age>,
+    /// The difference of study date and birth date alone: a second opinion on the age.
+    pub patient_age_by_dates: Option<Age>,
     /// Study Date, YYYYMMDD.
     pub study_date: Phi<String>,
     /// Study Time.
@@ -157,7 +159,8 @@ impl Instance {
         let description = PixelDescription::read(&attributes, &mut warnings).ok();
         let place = Place::read(&attributes, 0, &mut warnings);
         let age = attributes.text(tags::PATIENT_AGE).and_then(|text| age(&text));
-        let patient_age = age.or_else(|| years(patient.birth_date.open(), study_date.open()));
+        let patient_age_by_dates = years(patient.birth_date.open(), study_date.open());
+        let patient_age = age.or(patient_age_by_dates);
         let text = |tag| attributes.text(tag);
         warnings.sort_unstable();
         warnings.dedup();
@@ -168,6 +171,7 @@ impl Instance {
             series_instance_uid: Phi::new(uid(tags::SERIES_INSTANCE_UID)),
             patient,
             patient_age,
+            patient_age_by_dates,
             study_date,
             study_time,
             accession_number,

@@ -9,7 +9,7 @@
 //! Shapes: features `[D]`; the reference holds mean `[D]` and the lower Cholesky factor `[D, D]` of the covariance.
 //! Errors: [`Refusal`], or the imaging error of a file that cannot be decoded.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use candle_core::Tensor;
 use safetensors::SafeTensors;
@@ -19,6 +19,8 @@ use vidimus_networks::NetworkError;
 
 use crate::{bundle::BundleError, contract::InputContract, model::Candidate, reading::Note};
 
+/// Ages of one study may differ by this: an age string counts whole years, and may be a year behind.
+const AGE_SPREAD_YEARS: f64 = 2.0;
 /// Below this standard deviation of the display values an image shows nothing.
 const CONTRAST_MIN: f64 = 0.02;
 /// Above this share of pixels at either end of the display range the exposure is noted.
@@ -54,6 +56,7 @@ refusal_codes! {
     BodyPartUnsupported = "body-part-unsupported": "Body Part Examined (0018,0015) is outside the input contract.",
     ViewUnsupported = "view-unsupported": "View Position (0018,5101) is outside the input contract.",
     AgeOutsideIntendedUse = "age-outside-intended-use": "The patient's age is outside the intended use.",
+    AgeContradictory = "age-contradictory": "The attributes give two ages.",
     NotForPresentation = "not-for-presentation": "The image holds raw detector values.",
     PhotometricUnsupported = "photometric-unsupported": "Photometric Interpretation (0028,0004) is outside the input contract.",
     FramesUnsupported = "frames-unsupported": "The image has several frames.",
@@ -129,7 +132,16 @@ pub struct AcceptedImage {
 pub struct Accepted {
     images: Vec<AcceptedImage>,
     input: Digest,
-    set_aside: Vec<Note>,
+    set_aside: Vec<SetAside>,
+}
+
+/// An image of an accepted study that was not read.
+#[derive(Debug)]
+pub struct SetAside {
+    /// Place among the instances that were given.
+    pub instance: usize,
+    /// Why: a refusal is a result, anything else a fault of that image.
+    pub reason: NotAccepted,
 }
 
 impl Accepted {
@@ -144,8 +156,28 @@ impl Accepted {
     }
 
     /// Images of the study that were not read, and why.
-    pub fn set_aside(&self) -> &[Note] {
+    pub fn set_aside(&self) -> &[SetAside] {
         &self.set_aside
+    }
+
+    /// Codes and counts of the images that were not read.
+    pub fn set_aside_notes(&self) -> Vec<Note> {
+        let mut by_code: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+        for aside in &self.set_aside {
+            let (code, text) = match &aside.reason {
+                NotAccepted::Refused(refusal) => (refusal.code.as_str(), refusal.text.clone()),
+                NotAccepted::Unreadable(error) => ("unreadable", error.to_string()),
+                NotAccepted::Broken(_) => ("inference", "the network could not run on it".to_owned()),
+            };
+            by_code.entry(code).or_insert((0, text)).0 += 1;
+        }
+        by_code
+            .into_iter()
+            .map(|(code, (count, text))| Note {
+                code: code.to_owned(),
+                text: format!("{count} of the study's images not read: {text}"),
+            })
+            .collect()
     }
 }
 
@@ -305,23 +337,20 @@ fn write(mean: &[f64], factor: &[f64], limit: f64) -> Result<Vec<u8>, safetensor
 impl Candidate {
     /// Holds the instances of one study to the input contract.
     pub fn accept(&self, study: &[&Instance]) -> Result<Accepted, NotAccepted> {
+        one_age(study)?;
         let mut images = Vec::new();
         let mut set_aside = Vec::new();
-        let mut worst: Option<NotAccepted> = None;
         for (place, instance) in study.iter().enumerate() {
             match self.accept_image(instance, place) {
                 Ok(image) => images.push(image),
-                Err(reason) => {
-                    set_aside.push(describe(&reason, place));
-                    let fault = !matches!(reason, NotAccepted::Refused(_));
-                    if worst.is_none() || fault {
-                        worst = Some(reason);
-                    }
-                }
+                Err(reason) => set_aside.push(SetAside { instance: place, reason }),
             }
         }
         if images.is_empty() {
-            let none = || NotAccepted::Refused(Refusal::new(RefusalCode::NoImage, "the study holds no image"));
+            // A fault says more than a refusal: something could not even be judged.
+            let fault = set_aside.iter().position(|aside| !matches!(aside.reason, NotAccepted::Refused(_)));
+            let none = || Refusal::new(RefusalCode::NoImage, "the study holds no image").into();
+            let worst = (!set_aside.is_empty()).then(|| set_aside.swap_remove(fault.unwrap_or(0)).reason);
             return Err(worst.unwrap_or_else(none));
         }
         let input = Digest::of_parts(study.iter().map(|instance| instance.bytes_digest.as_bytes().as_slice()));
@@ -334,6 +363,15 @@ impl Candidate {
         let decoded = instance.decode().map_err(NotAccepted::Unreadable)?;
         let display = decoded.display(instance, 0).map_err(NotAccepted::Unreadable)?;
         notes.extend(pixels(&display)?);
+        let mut warnings: Vec<_> = instance.warnings.iter().chain(&decoded.warnings).collect();
+        warnings.sort_unstable();
+        warnings.dedup();
+        notes.extend(warnings.into_iter().map(|warning| Note {
+            code: "file-warning".into(),
+            text: format!(
+                "the file deviates from the standard in a way that changes neither pixels nor identity: {warning:?}"
+            ),
+        }));
         let prepare = |image: &Image<f32>| {
             let preparation = &self.bundle().package().preparation;
             preparation.prepare(image.rows, image.columns, &image.pixels).map_err(NotAccepted::Broken)
@@ -359,13 +397,18 @@ impl Candidate {
     }
 }
 
-fn describe(reason: &NotAccepted, place: usize) -> Note {
-    let (code, text) = match reason {
-        NotAccepted::Refused(refusal) => (refusal.code.as_str().to_owned(), refusal.text.clone()),
-        NotAccepted::Unreadable(error) => ("unreadable".to_owned(), error.to_string()),
-        NotAccepted::Broken(_) => ("failed".to_owned(), "the network could not run on it".to_owned()),
-    };
-    Note { code, text: format!("image {} of the study was not read: {text}", place + 1) }
+/// One patient has one age: films of a study, and the age and the dates of a film, may not contradict each other.
+fn one_age(study: &[&Instance]) -> Result<(), NotAccepted> {
+    let stated = study.iter().flat_map(|instance| [instance.patient_age, instance.patient_age_by_dates]);
+    let ages: Vec<f64> = stated.flatten().map(|age| age.years).collect();
+    let (youngest, oldest) =
+        ages.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), age| (low.min(*age), high.max(*age)));
+    if oldest - youngest > AGE_SPREAD_YEARS {
+        let text = "Patient's Age (0010,1010), Patient's Birth Date (0010,0030) and Study Date (0008,0020) contradict \
+                    each other: the intended use cannot be checked";
+        return Err(Refusal::new(RefusalCode::AgeContradictory, text).into());
+    }
+    Ok(())
 }
 
 /// The attributes against the contract; what is absent and therefore unchecked is noted.
@@ -475,14 +518,65 @@ fn attributes(contract: &InputContract, instance: &Instance) -> Result<Vec<Note>
     Ok(notes)
 }
 
-/// A code string of an attribute as it may stand in a message: short, and never free text that could hold a name.
+/// Terms of body parts and views that a message may repeat; any other text could hold a name, and is not repeated.
+const TERMS: &[&str] = &[
+    "ABDOMEN",
+    "ANKLE",
+    "ARM",
+    "BRAIN",
+    "BREAST",
+    "CHEST",
+    "CSPINE",
+    "ELBOW",
+    "EXTREMITY",
+    "EYE",
+    "FEMUR",
+    "FINGER",
+    "FOOT",
+    "FOREARM",
+    "HAND",
+    "HEAD",
+    "HEART",
+    "HIP",
+    "HUMERUS",
+    "JAW",
+    "KNEE",
+    "LEG",
+    "LSPINE",
+    "NECK",
+    "PELVIS",
+    "RIB",
+    "SHOULDER",
+    "SKULL",
+    "SPINE",
+    "STERNUM",
+    "THIGH",
+    "THORAX",
+    "TOE",
+    "TSPINE",
+    "WHOLEBODY",
+    "WRIST",
+    "AP",
+    "PA",
+    "LL",
+    "RL",
+    "LLD",
+    "RLD",
+    "LLO",
+    "RLO",
+    "LATERAL",
+    "OBLIQUE",
+    "CC",
+    "MLO",
+];
+
+/// A code string of an attribute as it may stand in a message.
 fn printable(value: Option<&str>) -> String {
+    let modality = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_uppercase());
     match value {
         None => "nothing".into(),
-        Some(value) => {
-            let safe = value.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, ' ' | '_'));
-            if safe && value.len() <= 16 { value.into() } else { "another value".into() }
-        }
+        Some(value) if TERMS.contains(&value) || modality(value) => value.into(),
+        Some(_) => "another value".into(),
     }
 }
 

@@ -19,7 +19,9 @@ pub use bundle::{
 };
 pub use contract::{AgeRange, InputContract};
 pub use explain::{Region, Saliency, overlay_png, saliency_png};
-pub use guard::{Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode};
+pub use guard::{
+    Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode, SetAside,
+};
 pub use model::{AdmissionError, Candidate, Deployment, OperatingFigures, ReleaseEvidence, ReleasedModel, Scores};
 pub use read::{IntentReceipt, ReadError, read};
 pub use reading::{

@@ -9,8 +9,8 @@
 use candle_core::Tensor;
 use serde::Deserialize;
 use vidimus_log::{
-    Body, Digest, Entry, Receipt,
-    body::{Decision, Verdict},
+    Body, Digest, Entry, Receipt, Ref,
+    body::{Decision, RolloutState, Verdict},
     note::VerifyingKey,
     values::Sha256,
 };
@@ -136,14 +136,16 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 pub struct ReleaseEvidence<'a> {
     /// The log's key.
     pub key: &'a VerifyingKey,
-    /// Receipt of `model_registered`.
-    pub registered: &'a Receipt,
-    /// Receipt of the `evaluation` that the decision cites.
+    /// Receipts of every `model_registered` of this package root, in the order of the log.
+    pub registrations: &'a [Receipt],
+    /// Receipt of the `evaluation` that the newest decision cites.
     pub evaluation: &'a Receipt,
     /// The verdict whose digest that evaluation holds.
     pub verdict: &'a [u8],
-    /// Receipts of every `release_decision` of the log that cites the registration, in the order of the log.
+    /// Receipts of every `release_decision` of the log that cites one of the registrations, in the order of the log.
     pub decisions: &'a [Receipt],
+    /// Receipts of every `rollout` that cites one of the decisions, in the order of the log.
+    pub rollouts: &'a [Receipt],
 }
 
 /// How a model is deployed at a site.
@@ -219,7 +221,7 @@ pub enum AdmissionError {
     /// It was withdrawn or suspended.
     #[error("model admission: entry {index} of the log says {decision}: the package may not read here")]
     Withdrawn {
-        /// `withdraw` or `suspend`.
+        /// `withdraw`, `suspend`, `off` or `recalled`.
         decision: &'static str,
         /// Index of the entry.
         index: u64,
@@ -240,16 +242,18 @@ impl ReleasedModel {
     /// Admits a bundle against the log's own evidence. There is no other way to make a released model.
     /// Digests are judged before the weights are loaded: a changed file is named as changed, not as unreadable.
     pub fn admit(bundle: Bundle, held: &ReleaseEvidence<'_>) -> Result<Self, AdmissionError> {
-        let registered = proven(held.registered, held.key, "the registration")?;
+        for receipt in held.registrations {
+            registration_fits(&bundle, &proven(receipt, held.key, "a registration")?)?;
+        }
+        let registered = held.registrations.last().ok_or(AdmissionError::NoDecision)?;
         let evaluation = proven(held.evaluation, held.key, "the evaluation")?;
-        registration_fits(&bundle, &registered)?;
         let mut release = None;
         for receipt in held.decisions {
             let entry = proven(receipt, held.key, "a release decision")?;
             let Body::ReleaseDecision(decision) = &entry.body else {
                 return Err(evidence("an entry given as a release decision is of another kind"));
             };
-            if !cites(&entry, "model", held.registered) {
+            if !cites(&entry, "model", held.registrations) {
                 return Err(evidence("a release decision cites another model"));
             }
             match decision.decision {
@@ -263,18 +267,19 @@ impl ReleasedModel {
         }
         let (receipt, entry) = release.ok_or(AdmissionError::NoDecision)?;
         let Body::ReleaseDecision(decision) = &entry.body else { return Err(AdmissionError::NoDecision) };
-        if !cites(&entry, "evaluation", held.evaluation) {
+        if !cites(&entry, "evaluation", std::slice::from_ref(held.evaluation)) {
             return Err(evidence("the release decision cites another evaluation"));
         }
         if decision.signoffs.len() < 2 {
             return Err(evidence("the release decision lists fewer than two signatures"));
         }
+        in_use(held)?;
         let figures = figures(&bundle, &evaluation, &decision.scope, held)?;
         Ok(Self {
             candidate: Candidate::load(bundle)?,
             figures,
             decision: receipt.clone(),
-            registered: held.registered.clone(),
+            registered: registered.clone(),
             deployment: Deployment(decision.scope.to_string()),
         })
     }
@@ -340,11 +345,26 @@ fn registration_fits(bundle: &Bundle, entry: &Entry) -> Result<(), AdmissionErro
     Ok(())
 }
 
-fn cites(entry: &Entry, relation: &str, of: &Receipt) -> bool {
-    entry
-        .refs
-        .iter()
-        .any(|reference| reference.rel == relation && reference.index == of.index && reference.leaf == of.leaf)
+/// Whether the entry refers, in this relation, to one of these.
+fn cites(entry: &Entry, relation: &str, of: &[Receipt]) -> bool {
+    let names = |one: &Receipt| {
+        let refers = |named: &Ref| named.rel == relation && named.index == one.index && named.leaf == one.leaf;
+        entry.refs.iter().any(refers)
+    };
+    of.iter().any(names)
+}
+
+/// The newest rollout has not taken the model out of use.
+fn in_use(held: &ReleaseEvidence<'_>) -> Result<(), AdmissionError> {
+    let Some(receipt) = held.rollouts.last() else { return Ok(()) };
+    let entry = proven(receipt, held.key, "a rollout")?;
+    match &entry.body {
+        Body::Rollout(rollout) if matches!(rollout.to, RolloutState::Off | RolloutState::Recalled) => {
+            Err(AdmissionError::Withdrawn { decision: rollout.to.as_str(), index: receipt.index })
+        }
+        Body::Rollout(_) => Ok(()),
+        _ => Err(evidence("an entry given as a rollout is of another kind")),
+    }
 }
 
 /// The part of a verdict that a reading needs; the whole is the gate's.
@@ -439,7 +459,7 @@ fn figures(
     let Body::Evaluation(evaluation) = &entry.body else {
         return Err(evidence("the entry given as the evaluation is of another kind"));
     };
-    if !cites(entry, "model", held.registered) {
+    if !cites(entry, "model", held.registrations) {
         return Err(evidence("the evaluation is of another model"));
     }
     let enough = match evaluation.verdict {

@@ -81,7 +81,7 @@ pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt)
     let findings = findings(model, image);
     let uncertainty = uncertainty(model, accepted, image, chosen, &findings);
     let mut quality = accepted.images()[chosen].notes.clone();
-    quality.extend_from_slice(accepted.set_aside());
+    quality.extend(accepted.set_aside_notes());
     let mut tensors = Vec::new();
     for accepted in accepted.images() {
         tensors.extend(accepted.input.flatten_all()?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes));
@@ -186,7 +186,10 @@ fn uncertainty(
     if accepted.images().len() > 1 {
         note(
             "several-films",
-            format!("the study has {} films that were read; the highest probability is shown", accepted.images().len()),
+            format!(
+                "the study has {} films that were read; the highest probability is shown, while the figures are those of single films",
+                accepted.images().len()
+            ),
         );
     }
     for limit in &model.candidate().bundle().package().intended_use.limits {

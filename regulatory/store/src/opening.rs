@@ -4,7 +4,8 @@
 use std::{path::Path, sync::Mutex};
 
 use diesel::{
-    ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection as _,
+    Connection as _, ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _,
 };
 use vidimus_log::{
     Actor, Body, Digest, Draft, Entry, Recorder as _, body, leaf_hash,
@@ -51,14 +52,15 @@ pub struct BootFacts {
 }
 
 impl Site {
-    /// Makes a site in `dir` with the first entry of its log. A making that was interrupted leaves no `log.vkey`, and
-    /// [`Site::open`] says so.
+    /// Makes a site in `dir` with the first entry of its log. A making that was interrupted leaves no `log.vkey`, which
+    /// is written last: [`Site::open`] says so, and making again clears what it left, as nothing of it was handed out.
     pub fn create(dir: &Path, facts: &SiteFacts) -> Result<(), SiteError> {
         files::make_folder(dir)?;
         let _lock = files::lock(dir)?;
-        if ["log.vkey", database::LOG.file, "keys"].iter().any(|name| dir.join(name).exists()) {
+        if dir.join("log.vkey").exists() {
             return Err(SiteError::Exists { dir: dir.to_owned() });
         }
+        clear_unfinished(dir)?;
         let code = match &facts.log_code {
             Some(code) => code.clone(),
             None => format!("{:016x}", u64::from_be_bytes(files::random().ok_or(SiteError::Randomness)?)),
@@ -248,4 +250,37 @@ fn first_entry(dir: &Path, origin: &str, key: &SigningKey, body: body::SiteOpene
     anchor::make(dir, 1, root, &note)?;
     diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).map_err(&failed)?;
     Ok(())
+}
+
+/// Clears what an interrupted making left. A log with more than its first entry is a site that lost its key file: it is
+/// left as it is.
+fn clear_unfinished(dir: &Path) -> Result<(), SiteError> {
+    #[derive(diesel::QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+    }
+    let path = dir.join(database::LOG.file);
+    if path.exists() {
+        let exists = || SiteError::Exists { dir: dir.to_owned() };
+        let url = path.to_str().ok_or_else(exists)?;
+        let mut connection = SqliteConnection::establish(url).map_err(|_| exists())?;
+        let mut count = |query: &str| -> Result<i64, SiteError> {
+            let row: Count = diesel::sql_query(query).get_result(&mut connection).map_err(|_| exists())?;
+            Ok(row.n)
+        };
+        let made = count("SELECT count(*) AS n FROM sqlite_master WHERE name = 'log_entry'")? > 0;
+        if made && count("SELECT count(*) AS n FROM log_entry")? > 1 {
+            return Err(exists());
+        }
+    }
+    for database in [database::LOG.file, database::VAULT.file] {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            files::remove(&dir.join(format!("{database}{suffix}")))?;
+        }
+    }
+    for name in ["log.key", "index.key", "kek.1"] {
+        files::remove(&dir.join("keys").join(name))?;
+    }
+    files::remove(&dir.join("log.policy"))
 }

@@ -24,7 +24,7 @@ pub enum Row {
         study: Digest,
         /// Keyed hash of the patient's id.
         patient: Digest,
-        /// Keyed hash of the canonical pixel digest.
+        /// Keyed hash of the digest of the bytes as received.
         content: Digest,
         /// The sealed bytes.
         object: ObjectId,
@@ -64,7 +64,7 @@ pub struct InstanceRow {
     pub study: Digest,
     /// Keyed hash of the patient's id.
     pub patient: Digest,
-    /// Keyed hash of the canonical pixel digest.
+    /// Keyed hash of the digest of the bytes as received.
     pub content: Digest,
     /// The sealed bytes.
     pub object: ObjectId,

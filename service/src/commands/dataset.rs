@@ -62,19 +62,29 @@ pub(super) fn run(verb: &Dataset, common: &Common) -> anyhow::Result<ExitCode> {
                 split: split.clone(),
             };
             let made = import(from, into, &facts, &pixel_digest)?;
-            output.result(&json!({ "dir": into, "items": made.items, "manifest_sha256": made.manifest }), || {
-                format!(
-                    "{} cases imported into {}; add datasheet, provenance and licence, then lock it",
-                    made.items,
-                    into.display()
-                )
-            })?;
+            output.result(
+                &json!({ "dir": into.to_string_lossy(), "items": made.items, "manifest_sha256": made.manifest }),
+                || {
+                    format!(
+                        "{} cases imported into {}; add datasheet, provenance and licence, then lock it",
+                        made.items,
+                        into.display()
+                    )
+                },
+            )?;
         }
         Dataset::Lock { folder } => {
             let made = lock(folder)?;
-            output.result(&json!({ "dir": folder, "items": made.items, "root": made.root }), || {
-                format!("{} cases locked, root {}", made.items, made.root.map(|root| root.hex()).unwrap_or_default())
-            })?;
+            output.result(
+                &json!({ "dir": folder.to_string_lossy(), "items": made.items, "root": made.root }),
+                || {
+                    format!(
+                        "{} cases locked, root {}",
+                        made.items,
+                        made.root.map(|root| root.hex()).unwrap_or_default()
+                    )
+                },
+            )?;
         }
         Dataset::Show { folder } => {
             let set = LockedSet::open_manifest(folder)?;

@@ -4,6 +4,7 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
+use vidimus_imaging::import::ImportFacts;
 
 use super::{Common, exit, read};
 use crate::{gate, shipped, site::House};
@@ -20,18 +21,23 @@ pub(super) fn run(verb: &Demo, common: &Common) -> anyhow::Result<ExitCode> {
     let output = common.output();
     let dir = common.dir()?;
     let house = if House::exists(&dir) { House::open(&dir)? } else { House::create(&dir)? };
+    anyhow::ensure!(
+        house.is_demonstration()?,
+        "{}: this site was not made for demonstration; name another folder with --dir",
+        dir.display()
+    );
     eprintln!("vidimus: site at {}", dir.display());
     gate::release_shipped(&house)?;
     let samples = dir.join("samples");
     write_samples(&samples)?;
     let readings = house.readings();
-    let summary = read::read_all(&house, std::slice::from_ref(&samples), &readings, output)?;
+    let summary = read::read_all(&house, std::slice::from_ref(&samples), &ImportFacts::default(), &readings, output)?;
     house.close()?;
     output.text(&closing(&dir, &samples, &summary))?;
     if !verb.no_serve {
         eprintln!("vidimus: this version has no pages to serve yet");
     }
-    Ok(exit(summary.failed))
+    Ok(exit(summary.faults()))
 }
 
 fn write_samples(folder: &Path) -> anyhow::Result<()> {
@@ -51,7 +57,7 @@ fn closing(dir: &Path, samples: &Path, summary: &read::Summary) -> String {
         if text.contains([' ', '\'', '"', '$', '\\']) { format!("'{}'", text.replace('\'', r"'\''")) } else { text }
     };
     let (dir, samples, tiles) = (quoted(dir), quoted(samples), quoted(&dir.join("tiles")));
-    let receipt = summary.receipts.first().map_or_else(|| "RECEIPT".to_owned(), |path| quoted(path));
+    let receipt = summary.receipts.first().map_or_else(|| "RECEIPT".to_owned(), |path| quoted(Path::new(path)));
     let read_again = format!("{} read {samples} --dir {dir} --json", this_program());
     format!(
         "{line}

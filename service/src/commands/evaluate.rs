@@ -53,11 +53,11 @@ pub(crate) struct Evaluate {
 pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> {
     let output = common.output();
     let dir = common.dir()?;
-    let house = if House::exists(&dir) { House::open(&dir)? } else { House::create(&dir)? };
     let set = LockedSet::open_manifest(&verb.set)?;
     let protocol = Protocol::load(&verb.protocol)?;
     let (bundle, known) = subject(verb.bundle.as_deref())?;
     let candidate = Candidate::load(bundle)?;
+    let house = if House::exists(&dir) { House::open(&dir)? } else { House::create(&dir)? };
     let evaluated = evaluate(&house, &set, &protocol, &candidate, &known)?;
     let out = verb.out.clone().unwrap_or_else(|| dir.join("evaluations").join(evaluated.verdict.digest().hex()));
     let protocol = fs::read(&verb.protocol).with_context(|| format!("{}: cannot be read", verb.protocol.display()))?;
@@ -75,7 +75,7 @@ pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> 
     let mut object = verdict.value().clone();
     object["verdict_sha256"] = json!(verdict.digest());
     object["repeats_shipped_verdict"] = json!(repeated);
-    object["files"] = json!(out);
+    object["files"] = json!(out.to_string_lossy());
     output.result(&object, || text(verdict, &out, repeated))?;
     Ok(exit(usize::from(repeated == Some(false))))
 }

@@ -48,9 +48,10 @@ pub(super) fn run(verb: &Log, common: &Common) -> anyhow::Result<ExitCode> {
             let text = receipt.to_tlog_proof();
             if let Some(file) = out {
                 fs::write(file, &text).with_context(|| format!("{}: cannot be written", file.display()))?;
-                output.result(&json!({ "file": file, "entry_id": id.to_string(), "index": receipt.index }), || {
-                    format!("receipt of entry {} written to {}", receipt.index, file.display())
-                })?;
+                output.result(
+                    &json!({ "file": file.to_string_lossy(), "entry_id": id.to_string(), "index": receipt.index }),
+                    || format!("receipt of entry {} written to {}", receipt.index, file.display()),
+                )?;
             } else {
                 output.result(&json!({ "entry_id": id.to_string(), "index": receipt.index, "proof": text }), || {
                     text.trim_end().to_owned()
@@ -74,7 +75,7 @@ pub(super) fn run(verb: &Log, common: &Common) -> anyhow::Result<ExitCode> {
         Log::Tiles { out } => {
             site.write_tiles(out)?;
             let size = site.size();
-            output.result(&json!({ "dir": out, "size": size }), || {
+            output.result(&json!({ "dir": out.to_string_lossy(), "size": size }), || {
                 format!("{size} entries written to {}", out.display())
             })?;
         }

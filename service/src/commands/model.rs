@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 use vidimus_reader::{Interval, ReleasedModel};
+use vidimus_store::ModelRow;
 
 use super::{Common, exit};
 use crate::{gate, site::House};
@@ -19,19 +20,40 @@ pub(crate) enum Model {
         /// The model's name, or the start of its package root.
         name: String,
     },
+    /// Withdraw a model: from here on it reads nothing at this site, whatever was or will be released.
+    Withdraw {
+        /// The model's name, or the start of its package root.
+        name: String,
+        /// Why, in a sentence that stays in the log.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
     let output = common.output();
-    let house = House::open(&common.dir()?)?;
-    let mut faults = 0;
-    for row in house.site.models()? {
-        if let Model::Show { name } = verb
-            && row.name != *name
-            && !row.root.hex().starts_with(name.as_str())
-        {
-            continue;
+    let dir = common.dir()?;
+    if let Model::Withdraw { name, reason } = verb {
+        let house = House::open(&dir)?;
+        anyhow::ensure!(
+            house.is_demonstration()?,
+            "at this site two people sign a withdrawal; this version has role-play signers only"
+        );
+        for row in named(&house, Some(name))? {
+            let receipt = gate::withdraw(&house, &row, reason)?;
+            let object = json!({ "id": row.name, "version": row.version, "withdrawn_by": receipt.index });
+            output.result(&object, || format!("{} {} withdrawn by entry {}", row.name, row.version, receipt.index))?;
         }
+        house.close()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let name = match verb {
+        Model::Show { name } => Some(name.as_str()),
+        _ => None,
+    };
+    let house = House::open_read(&dir)?;
+    let mut faults = 0;
+    for row in named(&house, name)? {
         let admitted = gate::admit_row(&house, &row)?;
         faults += usize::from(admitted.is_err());
         let mut object = json!({
@@ -64,8 +86,20 @@ pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
         }
         output.result(&object, || text)?;
     }
-    house.close()?;
     Ok(exit(faults))
+}
+
+/// The registered models, or those of this name or of a root that starts with it.
+fn named(house: &House, name: Option<&str>) -> anyhow::Result<Vec<ModelRow>> {
+    let mut rows = house.site.models()?;
+    if let Some(name) = name {
+        rows.retain(|row| row.name == name || row.root.hex().starts_with(name));
+        anyhow::ensure!(
+            !rows.is_empty(),
+            "{name}: the site knows no such model; `vidimus model list` shows what it knows"
+        );
+    }
+    Ok(rows)
 }
 
 /// Claim, limits, figures and release of a model, as lines.

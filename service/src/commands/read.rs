@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vidimus_imaging::import::ImportFacts;
 use vidimus_log::body::ReadPurpose;
 
 use super::{Common, exit};
@@ -15,12 +16,16 @@ use crate::{
     gate,
     output::Output,
     page,
-    pipeline::{Pipeline, Status, gather},
+    pipeline::{self, Pipeline, Status, gather},
     site::House,
 };
 
 /// Arguments of `vidimus read`.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  vidimus read film.dcm                              one film at the default site
+  vidimus read study/ DICOMDIR --dir site --json     folders and a file-set, one object a study
+  vidimus read film.png --modality DX --body-part CHEST --view AP --age 003Y")]
 pub(crate) struct Read {
     /// Films, folders or a DICOMDIR.
     #[arg(required = true, value_name = "PATH")]
@@ -28,14 +33,47 @@ pub(crate) struct Read {
     /// Where readings are written (default: `readings` in the site's folder).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    picture: PictureFacts,
+}
+
+/// What the caller states about pictures (PNG, JPEG), which carry no metadata. DICOM files speak for themselves.
+#[derive(Args)]
+#[command(next_help_heading = "Facts about pictures (PNG, JPEG), which carry no metadata")]
+struct PictureFacts {
+    /// Modality, such as DX.
+    #[arg(long)]
+    modality: Option<String>,
+    /// Body part, such as CHEST.
+    #[arg(long)]
+    body_part: Option<String>,
+    /// View position, such as AP.
+    #[arg(long)]
+    view: Option<String>,
+    /// Age string, such as 003Y.
+    #[arg(long)]
+    age: Option<String>,
+}
+
+impl PictureFacts {
+    fn stated(&self) -> ImportFacts {
+        let upper = |text: &Option<String>| text.as_ref().map(|text| text.to_uppercase());
+        ImportFacts {
+            modality: upper(&self.modality),
+            body_part: upper(&self.body_part),
+            view: upper(&self.view),
+            age: upper(&self.age),
+            ..ImportFacts::default()
+        }
+    }
 }
 
 pub(super) fn run(verb: &Read, common: &Common) -> anyhow::Result<ExitCode> {
     let house = House::open(&common.dir()?)?;
     let out = verb.out.clone().unwrap_or_else(|| house.readings());
-    let summary = read_all(&house, &verb.paths, &out, common.output())?;
+    let summary = read_all(&house, &verb.paths, &verb.picture.stated(), &out, common.output())?;
     house.close()?;
-    Ok(exit(summary.failed))
+    Ok(exit(summary.faults()))
 }
 
 /// What a run came to.
@@ -45,11 +83,25 @@ pub(super) struct Summary {
     pub not_evaluated: usize,
     pub failed: usize,
     /// Receipt files of this run, in its order.
-    pub receipts: Vec<PathBuf>,
+    pub receipts: Vec<String>,
+}
+
+impl Summary {
+    /// Studies that failed; nothing to read at all is a fault too.
+    pub(super) fn faults(&self) -> usize {
+        if self.evaluated + self.not_evaluated == 0 { self.failed.max(1) } else { self.failed }
+    }
 }
 
 /// Reads everything below `paths` with the site's released model.
-pub(super) fn read_all(house: &House, paths: &[PathBuf], out: &Path, output: Output) -> anyhow::Result<Summary> {
+pub(super) fn read_all(
+    house: &House,
+    paths: &[PathBuf],
+    facts: &ImportFacts,
+    out: &Path,
+    output: Output,
+) -> anyhow::Result<Summary> {
+    pipeline::probe(out)?;
     let admitted = gate::admit(house)?;
     if let Err(error) = &admitted {
         eprintln!("vidimus: {error}");
@@ -58,12 +110,12 @@ pub(super) fn read_all(house: &House, paths: &[PathBuf], out: &Path, output: Out
         Ok(model) if model.deployment().mode() == "demonstration" => ReadPurpose::Demonstration,
         _ => ReadPurpose::Clinical,
     };
-    let pipeline = Pipeline { house, model: admitted.as_ref(), out, purpose };
-    let groups = gather(paths);
+    let reader = Pipeline { house, model: admitted.as_ref(), out, purpose };
+    let groups = gather(paths, facts);
     let progress = progress(groups.len());
     let mut summary = Summary::default();
     for group in groups {
-        for study in pipeline.read(group)? {
+        for study in reader.read(group, facts)? {
             match study.status {
                 Status::Evaluated => summary.evaluated += 1,
                 Status::NotEvaluated => summary.not_evaluated += 1,

@@ -60,8 +60,7 @@ pub(super) fn run(verb: &Train, common: &Common) -> anyhow::Result<ExitCode> {
     let bundle = shelf.bundle(run, &data)?;
     bundle.write(&verb.out)?;
     let package = bundle.package();
-    let object =
-        json!({ "id": package.name, "version": package.version, "package_root": bundle.root(), "dir": verb.out });
+    let object = json!({ "id": package.name, "version": package.version, "package_root": bundle.root(), "dir": verb.out.to_string_lossy() });
     output.result(&object, || {
         format!(
             "{} {} written to {}, package root {}\nA candidate reads nothing: evaluate it by a protocol registered beforehand (vidimus evaluate).",

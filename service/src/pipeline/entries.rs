@@ -1,7 +1,7 @@
 //! What a reading writes into the log: one function an entry. Patient data enters as salted commitments only.
 //! Errors: the vault or the log cannot be written.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use vidimus_imaging::Instance;
 use vidimus_log::{
@@ -14,16 +14,19 @@ use vidimus_store::{ObjectId, Row, Subject};
 
 use super::{
     Pipeline, Reason, Status, StudyReading, Timing,
-    arrive::{Arrival, Conflict, ConflictKind, Kept, Unreadable},
+    arrive::{Arrival, Conflict, ConflictKind, Kept, Unreadable, patient_key},
     files::{self, FhirSource, Pictures},
-    result::Files,
 };
 use crate::{
     fhir::{InstanceFacts, StudyFacts},
-    replay::ReplayFacts,
+    replay::Originals,
     site::House,
 };
 
+/// The log's reason for a read that failed before it began.
+const UNREADABLE: &str = "unreadable";
+/// Codes of warnings that one outcome lists at most; the reading holds all of them.
+const WARNINGS_MAX: usize = 64;
 /// An intent that has no outcome after this time is an incident.
 const DEADLINE_MS: u64 = 60_000;
 
@@ -34,16 +37,16 @@ pub(super) struct Study {
     pub facts: StudyFacts,
     pub input: Digest,
     pub subject: Subject,
+    started: Instant,
     rows: Vec<Row>,
 }
 
 impl Study {
     /// The study of an arrival; none where no film stayed.
     pub(super) fn new(house: &House, arrival: Arrival) -> anyhow::Result<Option<Self>> {
-        let Arrival { films, rows, .. } = arrival;
+        let Arrival { films, rows, patient, .. } = arrival;
         let Some(first) = films.first() else { return Ok(None) };
         let instance = &first.film.instance;
-        let patient = house.site.keyed("patient", instance.patient.id.open().as_bytes());
         let facts = StudyFacts {
             patient_id: copy(&instance.patient.id),
             patient_name: copy(&instance.patient.name),
@@ -60,7 +63,7 @@ impl Study {
             1 => first.film.name.clone(),
             count => format!("{} and {} more", first.film.name, count - 1),
         };
-        Ok(Some(Self { title, facts, input, subject: house.subject(&patient)?, films, rows }))
+        Ok(Some(Self { title, facts, input, subject: house.subject(&patient)?, started: Instant::now(), films, rows }))
     }
 
     fn objects(&self) -> Vec<ObjectId> {
@@ -92,7 +95,13 @@ fn intent_refs(model: &ReleasedModel) -> Vec<Ref> {
     vec![model.registered().as_ref_to("model"), model.decision().as_ref_to("decision")]
 }
 
-fn micros(since: Instant) -> u64 {
+/// The codes of a reading's notes, each once.
+fn warnings(reading: &Reading) -> Vec<Code> {
+    let codes: BTreeSet<Code> = reading.quality.iter().map(|note| code(&note.code)).collect();
+    codes.into_iter().take(WARNINGS_MAX).collect()
+}
+
+fn elapsed_us(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -175,7 +184,7 @@ impl Pipeline<'_> {
         let started = Instant::now();
         let Some(first) = instances.first() else { anyhow::bail!("the reading has no original") };
         let site = &self.house.site;
-        let subject = self.house.subject(&site.keyed("patient", first.patient.id.open().as_bytes()))?;
+        let subject = self.house.subject(&patient_key(self.house, first))?;
         let (id, body) = self.intent(&subject, first, model, accepted)?;
         let intent = site.record(self.draft(id, intent_refs(model), body))?;
         let permit = IntentReceipt::new(intent.clone(), model)?;
@@ -188,7 +197,7 @@ impl Pipeline<'_> {
         };
         let id = site.new_id();
         let commits = self.digest_commits(&subject, &id, &reading, None)?;
-        let body = self.outcome(&reading, commits, micros(started));
+        let body = self.outcome(&reading, commits, elapsed_us(started));
         site.record(self.draft(id, vec![intent.as_ref_to("intent")], body))?;
         Ok(reading)
     }
@@ -203,19 +212,16 @@ impl Pipeline<'_> {
         pictures: &Pictures,
     ) -> anyhow::Result<Receipt> {
         let id = self.house.site.new_id();
-        for (kept, facts) in study.films.iter().zip(&mut study.facts.instances) {
-            // One field a film: an opening shows one image and no other.
-            let digest = kept.film.instance.bytes_digest.hex();
-            let field = format!("pixels_{}", digest.get(..16).unwrap_or(&digest));
-            let [commitment] = self.commits(&study.subject, &id, [(field.as_str(), digest.as_bytes())])?;
+        // The Bundle names the pixels by the outcome's own commitment to them.
+        let input = reading.digests.input.hex();
+        let [commitment] = self.commits(&study.subject, &id, [("input", input.as_bytes())])?;
+        for facts in &mut study.facts.instances {
             facts.commitment = Some(commitment.to_string());
         }
         let report = source.draft(&study.facts, crate::fhir::Result::Evaluated(reading), Some(pictures), &id);
         let commits = self.digest_commits(&study.subject, &id, reading, Some(&report))?;
-        let body = self.outcome(reading, commits, micros(source.started));
-        let facts = ReplayFacts::new(study.objects(), "evaluated", None, Some(reading), self.house.runtime);
-        let row =
-            self.reading_row(study, intent.entry_id, id, Status::Evaluated, reading.model.package_root, &facts)?;
+        let body = self.outcome(reading, commits, elapsed_us(study.started));
+        let row = self.reading_row(study, intent.entry_id, id, Status::Evaluated, reading.model.package_root)?;
         Ok(self.house.site.record_with(self.draft(id, vec![intent.as_ref_to("intent")], body), vec![row])?)
     }
 
@@ -254,7 +260,7 @@ impl Pipeline<'_> {
             model: Sha256(reading.model.package_root),
             runtime: Sha256(self.house.runtime),
             duration_us,
-            warnings: reading.quality.iter().map(|note| code(&note.code)).collect(),
+            warnings: warnings(reading),
             error: None,
         }
     }
@@ -266,9 +272,9 @@ impl Pipeline<'_> {
         outcome: EntryId,
         status: Status,
         model_root: Digest,
-        facts: &ReplayFacts,
     ) -> anyhow::Result<Row> {
-        let reading = self.house.site.vault().put(&study.subject, &serde_json::to_vec(facts)?)?;
+        let originals = Originals::new(&study.objects());
+        let reading = self.house.site.vault().put(&study.subject, &serde_json::to_vec(&originals)?)?;
         Ok(Row::Reading { intent, outcome, status: status.as_str().into(), model_root, reading })
     }
 
@@ -302,20 +308,42 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// `read_refused`: no inference was made. `status` is `NotEvaluated` where the guard said no, else `Failed`.
+    /// `read_refused`: no inference was made. A fault bears the reason `unreadable`, which is the log's word for a read
+    /// that failed before it began; what failed stands in an incident beside it.
     pub(super) fn record_refusal(&self, study: &mut Study, reason: &str, status: Status) -> anyhow::Result<Receipt> {
         let site = &self.house.site;
         let id = site.new_id();
         let (input, request) = (study.input.hex(), self.request());
         let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
         let [input, request] = self.commits(&study.subject, &id, fields)?;
-        let body = self.refusal_body(Some(input), reason, request);
         let mut rows = std::mem::take(&mut study.rows);
+        let logged = if status == Status::NotEvaluated { reason } else { UNREADABLE };
+        let body = self.refusal_body(Some(input), logged, request);
         if status == Status::NotEvaluated {
-            let facts = ReplayFacts::new(study.objects(), status.as_str(), Some(reason), None, self.house.runtime);
-            rows.push(self.reading_row(study, id, id, status, body.model.0, &facts)?);
+            rows.push(self.reading_row(study, id, id, status, body.model.0)?);
         }
-        Ok(site.record_with(self.draft(id, self.model_ref(), body), rows)?)
+        let receipt = site.record_with(self.draft(id, self.model_ref(), body), rows)?;
+        if logged != reason {
+            self.record_incident(
+                reason,
+                &receipt,
+                "a study could not be read; the entry named by `detail` is its refusal",
+            )?;
+        }
+        Ok(receipt)
+    }
+
+    /// `incident` beside the refusal that it explains.
+    fn record_incident(&self, reason: &str, refusal: &Receipt, text: &str) -> anyhow::Result<()> {
+        let site = &self.house.site;
+        let body = Incident {
+            code: code(reason),
+            severity: "warning".into(),
+            detail: Sha256(refusal.leaf),
+            text: text.into(),
+        };
+        site.record(self.draft(site.new_id(), Vec::new(), body))?;
+        Ok(())
     }
 
     fn model_ref(&self) -> Vec<Ref> {
@@ -337,14 +365,14 @@ impl Pipeline<'_> {
         let id = site.new_id();
         let subject = site.vault().site()?;
         let [request] = self.commits(&subject, &id, [("request", self.request().as_bytes())])?;
-        let body = self.refusal_body(None, "unreadable", request);
+        let body = self.refusal_body(None, UNREADABLE, request);
         let receipt = site.record(self.draft(id, self.model_ref(), body))?;
-        let files = Files { receipt: Some(files::write_receipt(self.out, &receipt)?), ..Files::default() };
+        let files = files::write_receipt(self.out, &receipt);
         Ok(StudyReading {
             title: fault.name,
             study_uid: None,
             status: Status::Failed,
-            reason: Some(Reason { code: "unreadable".into(), text: fault.error.to_string() }),
+            reason: Some(Reason { code: UNREADABLE.into(), text: fault.why }),
             model: None,
             reading: None,
             input: None,
@@ -369,19 +397,14 @@ impl Pipeline<'_> {
         let site = &self.house.site;
         let instance = &conflict.film.instance;
         let id = site.new_id();
-        let patient = site.keyed("patient", instance.patient.id.open().as_bytes());
+        let patient = patient_key(self.house, instance);
         let (input, request) = (instance.bytes_digest.hex(), self.request());
         let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
         let [input, request] = self.commits(&self.house.subject(&patient)?, &id, fields)?;
-        let receipt = site.record(self.draft(id, self.model_ref(), self.refusal_body(Some(input), reason, request)))?;
-        let incident = Incident {
-            code: reason.into(),
-            severity: "warning".into(),
-            detail: Sha256(receipt.leaf),
-            text: text.into(),
-        };
-        site.record(self.draft(site.new_id(), Vec::new(), incident))?;
-        let files = Files { receipt: Some(files::write_receipt(self.out, &receipt)?), ..Files::default() };
+        let body = self.refusal_body(Some(input), UNREADABLE, request);
+        let receipt = site.record(self.draft(id, self.model_ref(), body))?;
+        self.record_incident(reason, &receipt, text)?;
+        let files = files::write_receipt(self.out, &receipt);
         Ok(StudyReading {
             title: conflict.film.name,
             study_uid: Some(copy(&instance.study_instance_uid)),

@@ -3,9 +3,10 @@
 //! Errors: the folder cannot be written; the outcome is in the log all the same.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::Instant,
 };
 
 use anyhow::Context as _;
@@ -44,7 +45,6 @@ pub(super) struct FhirSource<'a> {
     pub house: &'a House,
     pub model: &'a ModelFacts,
     pub issued: &'a str,
-    pub started: Instant,
 }
 
 impl FhirSource<'_> {
@@ -94,46 +94,99 @@ impl FhirSource<'_> {
     }
 }
 
-/// Writes the files of a reading.
-pub(super) fn write(out: &Path, outcome: &Receipt, fhir: &[u8], pictures: Option<&Pictures>) -> anyhow::Result<Files> {
-    let folder = folder(out, outcome)?;
-    let mut files = Files {
-        fhir: Some(put(&folder.join(FHIR), fhir)?),
-        receipt: Some(put(&folder.join(outcome.file_name()), outcome.to_tlog_proof().as_bytes())?),
-        ..Files::default()
-    };
-    if let Some(pictures) = pictures {
-        files.saliency_png = Some(put(&folder.join(SALIENCY), &pictures.saliency)?);
-        files.overlay_png = Some(put(&folder.join(OVERLAY), &pictures.overlay)?);
+/// Files of a reading in a folder that nobody looks into yet.
+pub(super) struct Prepared {
+    part: PathBuf,
+    folder: PathBuf,
+    receipt: String,
+    with_pictures: bool,
+}
+
+impl Prepared {
+    /// Gives the folder its name: from here on the reading has left.
+    pub(super) fn publish(self) -> anyhow::Result<Files> {
+        fs::rename(&self.part, &self.folder)
+            .map_err(full)
+            .with_context(|| format!("{}: the folder cannot be made", self.folder.display()))?;
+        let named = |name: &str| Some(shown(&self.folder.join(name)));
+        let picture = |name| self.with_pictures.then(|| shown(&self.folder.join(name)));
+        Ok(Files {
+            fhir: named(FHIR),
+            saliency_png: picture(SALIENCY),
+            overlay_png: picture(OVERLAY),
+            receipt: named(&self.receipt),
+        })
     }
-    Ok(files)
 }
 
-/// Writes the receipt of a study that was not read.
-pub(super) fn write_receipt(out: &Path, receipt: &Receipt) -> anyhow::Result<PathBuf> {
-    put(&folder(out, receipt)?.join(receipt.file_name()), receipt.to_tlog_proof().as_bytes())
+/// Writes the files of a reading, durable, into a folder beside the one that they will have.
+pub(super) fn prepare(
+    out: &Path,
+    outcome: &Receipt,
+    fhir: &[u8],
+    pictures: Option<&Pictures>,
+) -> anyhow::Result<Prepared> {
+    let id = outcome.entry_id.to_string();
+    let part = out.join(format!(".part-{id}"));
+    make_folder(&part)?;
+    let receipt = outcome.file_name();
+    put(&part.join(FHIR), fhir)?;
+    put(&part.join(&receipt), outcome.to_tlog_proof().as_bytes())?;
+    if let Some(pictures) = pictures {
+        put(&part.join(SALIENCY), &pictures.saliency)?;
+        put(&part.join(OVERLAY), &pictures.overlay)?;
+    }
+    Ok(Prepared { part, folder: out.join(id), receipt, with_pictures: pictures.is_some() })
 }
 
-fn folder(out: &Path, receipt: &Receipt) -> anyhow::Result<PathBuf> {
+/// Writes the receipt of a study that was not read. Where that fails the receipt can still be had by `vidimus log
+/// proof`.
+pub(super) fn write_receipt(out: &Path, receipt: &Receipt) -> Files {
     let folder = out.join(receipt.entry_id.to_string());
-    fs::create_dir_all(&folder).with_context(|| format!("{}: the folder cannot be made", folder.display()))?;
-    Ok(folder)
+    let path = folder.join(receipt.file_name());
+    let written = make_folder(&folder).and_then(|()| put(&path, receipt.to_tlog_proof().as_bytes()));
+    Files { receipt: written.ok().map(|()| shown(&path)), ..Files::default() }
 }
 
-fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<PathBuf> {
-    let part = path.with_extension("part");
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
-    written.map_err(full).with_context(|| format!("{}: cannot be written", path.display()))?;
-    Ok(path.to_owned())
+/// Whether readings can be written into `out`: asked before the first intent, so that nothing is read in vain.
+pub(crate) fn probe(out: &Path) -> anyhow::Result<()> {
+    make_folder(out)?;
+    let path = out.join(format!(".probe-{}", std::process::id()));
+    put(&path, b"vidimus")?;
+    fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))
+}
+
+/// A path as a program reads it back; a name that is no Unicode is shown with replacement characters.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Makes a folder that only its owner may enter: what lies there names a patient.
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(full)
+        .with_context(|| format!("{}: the folder cannot be made", path.display()))
+}
+
+/// Writes a file that only its owner may read, durable.
+fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(full).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// A full disk says what to do.
 fn full(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io::Error::new(
-            error.kind(),
-            "disk full; the reading is in the log and in the vault: make room and read again",
-        ),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            io::Error::new(error.kind(), "disk full: make room and read again")
+        }
         _ => error,
     }
 }

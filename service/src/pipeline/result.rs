@@ -1,7 +1,7 @@
 //! The result of one study, as programs read it (`--json`) and as the page and the FHIR file are made from it.
 //! The object is the one of the first issue; `not_evaluated` and `failed` carry no probability anywhere.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -38,10 +38,10 @@ pub(crate) struct Reason {
 /// Where the files lie.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Files {
-    pub fhir: Option<PathBuf>,
-    pub saliency_png: Option<PathBuf>,
-    pub overlay_png: Option<PathBuf>,
-    pub receipt: Option<PathBuf>,
+    pub fhir: Option<String>,
+    pub saliency_png: Option<String>,
+    pub overlay_png: Option<String>,
+    pub receipt: Option<String>,
 }
 
 /// Milliseconds by step.
@@ -58,12 +58,18 @@ impl Timing {
         result
     }
 
+    /// The sum of all steps, in milliseconds.
+    pub(crate) fn total_ms(&self) -> f64 {
+        // A sum of nothing is -0.0.
+        self.0.values().fold(0.0, |sum, ms| sum + ms)
+    }
+
     /// All steps and their sum.
     fn object(&self) -> Value {
         let round = |ms: f64| (ms * 1e3).round() / 1e3;
         let mut object: serde_json::Map<String, Value> =
             self.0.iter().map(|(name, ms)| ((*name).to_owned(), json!(round(*ms)))).collect();
-        object.insert("total".into(), json!(round(self.0.values().sum())));
+        object.insert("total".into(), json!(round(self.total_ms())));
         Value::Object(object)
     }
 }

@@ -2,7 +2,7 @@
 
 use vidimus_log::{
     Digest,
-    body::{Decision, Verdict},
+    body::{Decision, RolloutState, Verdict},
 };
 use vidimus_reader::{AdmissionError, Bundle, IntentReceipt, ReadError, ReleasedModel};
 
@@ -48,6 +48,18 @@ fn a_withdrawal_wins_over_every_release_before_and_after_it() {
         let refused = admit(bundle(), &held).err().unwrap();
         assert!(matches!(refused, AdmissionError::Withdrawn { index: 3, .. }), "{refused}");
         assert!(refused.to_string().contains(decision.as_str()), "{refused}");
+    }
+}
+
+/// Proves: REQ-RDR-003
+#[test]
+fn a_model_rolled_out_to_off_or_recalled_does_not_read() {
+    for (to, reads) in
+        [(RolloutState::Demonstration, true), (RolloutState::Off, false), (RolloutState::Recalled, false)]
+    {
+        let mut held = Held::new(&bundle(), Verdict::Pass, "demonstration");
+        held.roll_out(to);
+        assert_eq!(admit(bundle(), &held).is_ok(), reads, "{}", to.as_str());
     }
 }
 

@@ -88,7 +88,8 @@ fn one_right_film_of_a_study_is_read_and_the_others_are_noted() {
     assert_eq!(accepted.images().len(), 1);
     assert_eq!(accepted.images()[0].instance, 1);
     assert_eq!(accepted.set_aside().len(), 1);
-    assert!(accepted.set_aside()[0].text.contains("image 1 of the study was not read"));
+    assert_eq!(accepted.set_aside()[0].instance, 0);
+    assert!(accepted.set_aside_notes()[0].text.starts_with("1 of the study's images not read"));
 }
 
 /// Proves: REQ-RDR-024

@@ -13,7 +13,10 @@ use vidimus_imaging::{
 };
 use vidimus_log::{
     Actor, Body, Digest, Entry, EntryId, Receipt, Ref,
-    body::{Decision, Evaluation, ModelRegistered, Primary, ReadIntent, ReadPurpose, ReleaseDecision, Verdict},
+    body::{
+        Decision, Evaluation, ModelRegistered, Primary, ReadIntent, ReadPurpose, ReleaseDecision, Rollout,
+        RolloutState, Verdict,
+    },
     leaf_hash,
     note::{SigningKey, VerifyingKey},
     tree,
@@ -133,6 +136,7 @@ pub(crate) struct Held {
     pub(crate) registered: Ref,
     pub(crate) evaluation: Ref,
     pub(crate) decisions: Vec<Ref>,
+    pub(crate) rollouts: Vec<Ref>,
     pub(crate) verdict: Vec<u8>,
 }
 
@@ -183,7 +187,7 @@ impl Held {
                 made_by: Some("a test".into()),
             },
         );
-        Self { log, registered, evaluation, decisions: Vec::new(), verdict: bytes }
+        Self { log, registered, evaluation, decisions: Vec::new(), rollouts: Vec::new(), verdict: bytes }
     }
 
     /// Appends a decision about the model.
@@ -200,18 +204,29 @@ impl Held {
         self.decisions.push(place);
     }
 
+    /// Appends a rollout of the newest decision.
+    pub(crate) fn roll_out(&mut self, to: RolloutState) {
+        let decision = self.decisions.last().unwrap().clone();
+        let from = RolloutState::Demonstration;
+        let body = Rollout { from, to, share_permille: 1000, rule: "test".into(), reason: "a test".into() };
+        let place = self.log.append(vec![related(&decision, "decision")], body);
+        self.rollouts.push(place);
+    }
+
     /// Calls `judge` with the proven evidence.
     pub(crate) fn with<T>(&self, judge: impl FnOnce(&ReleaseEvidence<'_>) -> T) -> T {
         let key = self.log.key();
-        let registered = self.log.receipt(&self.registered);
+        let registrations = [self.log.receipt(&self.registered)];
         let evaluation = self.log.receipt(&self.evaluation);
-        let decisions: Vec<Receipt> = self.decisions.iter().map(|one| self.log.receipt(one)).collect();
+        let receipts = |of: &[Ref]| -> Vec<Receipt> { of.iter().map(|one| self.log.receipt(one)).collect() };
+        let (decisions, rollouts) = (receipts(&self.decisions), receipts(&self.rollouts));
         judge(&ReleaseEvidence {
             key: &key,
-            registered: &registered,
+            registrations: &registrations,
             evaluation: &evaluation,
             verdict: &self.verdict,
             decisions: &decisions,
+            rollouts: &rollouts,
         })
     }
 

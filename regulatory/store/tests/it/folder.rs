@@ -25,6 +25,22 @@ fn a_folder_that_is_no_site_is_refused() {
 
 /// Proves: REQ-STO-008
 #[test]
+fn an_interrupted_making_is_made_again_and_a_site_without_its_key_file_is_not_touched() {
+    let dir = made();
+    fs::remove_file(dir.path().join("log.vkey")).unwrap();
+    Site::create(dir.path(), &facts()).unwrap();
+    let site = opened(dir.path());
+    crate::common::fill(&site, 2);
+    site.shutdown("test").unwrap();
+    drop(site);
+    fs::remove_file(dir.path().join("log.vkey")).unwrap();
+    let before = fs::read(dir.path().join("log.db")).unwrap();
+    assert!(matches!(Site::create(dir.path(), &facts()), Err(SiteError::Exists { .. })));
+    assert_eq!(fs::read(dir.path().join("log.db")).unwrap(), before);
+}
+
+/// Proves: REQ-STO-008
+#[test]
 fn a_database_of_another_program_a_later_schema_and_bytes_that_are_none_are_named() {
     let dir = made();
     raw(dir.path(), "log.db").batch_execute("PRAGMA user_version = 99").unwrap();
