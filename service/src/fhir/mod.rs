@@ -5,15 +5,21 @@
 //! Source: HL7 FHIR R4 (4.0.1); HL7 AI Transparency on FHIR; DICOM PS3.16 context groups. Codes stand in
 //! `terminology.toml`.
 
-mod resources;
+mod device;
+mod finding;
+mod report;
+mod study;
 mod terms;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 use vidimus_log::{Phi, Receipt};
-use vidimus_reader::{ModelFacts, Reading, Refusal};
+use vidimus_reader::{Coding, ModelFacts, Reading, Refusal};
 
-pub(crate) use resources::figures;
+pub(crate) use finding::figures;
 pub(crate) use terms::Terms;
 
 /// Base of our own code systems, extensions and identifiers.
@@ -50,6 +56,11 @@ pub(crate) struct StudyFacts {
 pub(crate) enum Result<'a> {
     Evaluated(&'a Reading),
     NotEvaluated(&'a Refusal),
+    /// The software could not do its work. Neither holds patient data.
+    Failed {
+        code: &'a str,
+        text: &'a str,
+    },
 }
 
 /// The program that speaks: name, version, digest of its binary.
@@ -64,15 +75,32 @@ pub(crate) struct ServiceFacts {
 pub(crate) struct Source<'a> {
     pub terms: &'a Terms,
     pub study: &'a StudyFacts,
-    pub model: &'a ModelFacts,
+    /// None where the study failed before a package came to work.
+    pub model: Option<&'a ModelFacts>,
     pub service: &'a ServiceFacts,
     pub result: Result<'a>,
+    /// The finding that was asked for.
+    pub about: &'a Coding,
+    /// Who asked: the id of the log's actor.
+    pub requester: &'a str,
     /// RFC 3339, UTC.
     pub issued: &'a str,
     /// Name of the overlay picture beside the Bundle, and its bytes.
     pub overlay: Option<(&'a str, &'a [u8])>,
     /// Seed of the resources' ids: the outcome's entry id, so that the same reading has the same ids for ever.
     pub seed: &'a str,
+}
+
+impl Source<'_> {
+    /// The Device that speaks.
+    const fn device(&self) -> &'static str {
+        if self.model.is_some() { "package" } else { "service" }
+    }
+
+    /// The label of everything that the service asserts by itself.
+    fn ai_asserted(&self) -> Value {
+        json!({ "security": self.terms.hl7("v3-ObservationValue", "AIAST")["coding"] })
+    }
 }
 
 /// The receipt and the signature that a released Bundle carries beyond the one that the outcome's entry commits to.
@@ -100,53 +128,36 @@ impl Ids<'_> {
 /// The Bundle as the outcome commits to it (no `release`), or as it leaves the service.
 pub(crate) fn bundle(source: &Source<'_>, release: Option<&Release<'_>>) -> Vec<u8> {
     let ids = Ids(source.seed);
+    let study = source.study;
     let mut entries = vec![
-        entry(&ids, "patient", resources::patient(source), Some(patient_query(source))),
-        entry(&ids, "imaging-study", resources::imaging_study(source, &ids), None),
-        entry(&ids, "service", resources::service(source), Some(device_query(&source.service.binary))),
-        entry(&ids, "package", resources::package(source, &ids), Some(device_query(&source.model.package_root.hex()))),
+        entry(&ids, "patient", study::patient(source), study::patient_query(study)),
+        entry(&ids, "imaging-study", study::imaging_study(source, &ids), study::imaging_study_query(study)),
+        entry(&ids, "service", device::service(source), device::query(&source.service.binary)),
     ];
-    let mut targets = Vec::new();
-    if let Some(media) = resources::media(source, &ids) {
+    if let Some(model) = source.model {
+        entries.push(entry(&ids, "package", device::package(model, &ids), device::query(&model.package_root.hex())));
+    }
+    if let Some(media) = finding::media(source, &ids) {
         entries.push(entry(&ids, "media", media, None));
     }
-    for (place, observation) in resources::observations(source, &ids).into_iter().enumerate() {
+    let mut targets = Vec::new();
+    for (place, observation) in finding::observations(source, &ids).into_iter().enumerate() {
         let name = format!("observation-{place}");
-        targets.push(name.clone());
         entries.push(entry(&ids, &name, observation, None));
+        targets.push(name);
     }
-    let report = resources::report(source, &ids, &targets, release);
+    // what is signed is what is sent
+    let report = values::without_empty(report::report(source, &ids, &targets, release));
     let signature = release.map(|release| (release.sign)(report.to_string().as_bytes()));
     targets.insert(0, "report".into());
     entries.push(entry(&ids, "report", report, None));
-    entries.push(entry(&ids, "provenance", resources::provenance(source, &ids, &targets, signature), None));
+    entries.push(entry(&ids, "provenance", report::provenance(source, &ids, &targets, signature), None));
     json!({ "resourceType": "Bundle", "type": "transaction", "timestamp": source.issued, "entry": entries })
         .to_string()
         .into_bytes()
 }
 
 fn entry(ids: &Ids<'_>, name: &str, resource: Value, unless_exists: Option<String>) -> Value {
-    let mut request = json!({ "method": "POST", "url": resource["resourceType"] });
-    if let Some(query) = unless_exists {
-        request["ifNoneExist"] = json!(query);
-    }
-    json!({ "fullUrl": ids.url(name), "resource": resource, "request": request })
-}
-
-fn patient_query(source: &Source<'_>) -> String {
-    let id: String = source
-        .study
-        .patient_id
-        .open()
-        .bytes()
-        .flat_map(|byte| {
-            let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-            if plain { vec![byte as char] } else { format!("%{byte:02X}").chars().collect() }
-        })
-        .collect();
-    format!("identifier={BASE}/id/patient|{id}")
-}
-
-fn device_query(value: &str) -> String {
-    format!("identifier={BASE}/id/sha256|{value}")
+    let request = json!({ "method": "POST", "url": resource["resourceType"], "ifNoneExist": unless_exists });
+    values::without_empty(json!({ "fullUrl": ids.url(name), "resource": resource, "request": request }))
 }

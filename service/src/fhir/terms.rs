@@ -3,6 +3,9 @@
 
 use serde_json::{Value, json};
 use vidimus_evidence::Terminology;
+use vidimus_reader::Coding;
+
+use super::BASE;
 
 /// SNOMED CT.
 pub(super) const SCT: &str = "http://snomed.info/sct";
@@ -10,6 +13,12 @@ pub(super) const SCT: &str = "http://snomed.info/sct";
 pub(super) const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";
 /// LOINC.
 pub(super) const LOINC: &str = "http://loinc.org";
+/// HL7's AI Transparency guide.
+pub(super) const AI: &str = "http://hl7.org/fhir/uv/aitransparency";
+/// HL7's terminology server.
+pub(super) const THO: &str = "http://terminology.hl7.org/CodeSystem";
+/// Units.
+pub(super) const UCUM: &str = "http://unitsofmeasure.org";
 
 /// The table of codes.
 pub(crate) struct Terms(Terminology);
@@ -29,4 +38,34 @@ impl Terms {
     pub(super) fn concept(&self, system: &str, code: &str) -> Value {
         json!({ "coding": [self.coding(system, code)] })
     }
+
+    /// A CodeableConcept of HL7's terminology server.
+    pub(super) fn hl7(&self, table: &str, code: &str) -> Value {
+        self.concept(&format!("{THO}/{table}"), code)
+    }
+
+    /// A CodeableConcept of a package's coding. Where the table has the code, the table's display stands.
+    pub(super) fn of_package(&self, coding: &Coding) -> Value {
+        let display = self.0.display(&coding.system, &coding.code).unwrap_or(&coding.display);
+        json!({ "coding": [{ "system": coding.system, "code": coding.code, "display": display }] })
+    }
+
+    /// A modality as the film states it; the display only where the table has one.
+    pub(super) fn modality(&self, code: &str) -> Value {
+        json!({ "system": DCM, "code": code, "display": self.0.display(DCM, code) })
+    }
+}
+
+/// A CodeableConcept of our own code system.
+pub(super) fn own(code: &str, display: &str) -> Value {
+    json!({ "coding": [{ "system": format!("{BASE}/CodeSystem/reading"), "code": code, "display": display }] })
+}
+
+/// What a package is in HL7's AI Transparency guide.
+pub(super) fn artificial_intelligence() -> Value {
+    json!({ "coding": [{
+        "system": format!("{AI}/CodeSystem/AIdeviceTypeCS"),
+        "code": "Artificial-Intelligence",
+        "display": "Artificial Intelligence",
+    }] })
 }
