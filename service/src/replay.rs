@@ -74,11 +74,12 @@ impl PastReading {
                     Body::ReadIntent(ReadIntent { purpose: ReadPurpose::Replay, .. }) => {
                         replays.insert(entry.entry_id);
                     }
-                    Body::ReadOutcome(outcome) if outcome.status == OutcomeStatus::Ok => {
-                        if intent.is_none_or(|intent| !replays.contains(&intent)) {
-                            let past = Past::Evaluated(Box::new(outcome));
-                            found.push(Self { entry_id: entry.entry_id, intent, past });
-                        }
+                    Body::ReadOutcome(outcome)
+                        if outcome.status == OutcomeStatus::Ok
+                            && intent.is_none_or(|intent| !replays.contains(&intent)) =>
+                    {
+                        let past = Past::Evaluated(Box::new(outcome));
+                        found.push(Self { entry_id: entry.entry_id, intent, past });
                     }
                     // `unreadable` says that nothing could be judged: there is nothing to judge again.
                     Body::ReadRefused(refused) if refused.reason.as_str() != "unreadable" => {

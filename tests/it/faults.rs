@@ -98,7 +98,8 @@ fn a_film_of_another_patient_in_a_known_study_is_set_aside() {
 fn outside_the_contract_is_not_evaluated_with_a_code_and_no_probability() {
     let (_site, dir) = copy();
     let folder = TempDir::new().unwrap();
-    let cases: [(&str, &[(&[u8], &[u8])], &str); 5] = [
+    type Changes = &'static [(&'static [u8], &'static [u8])];
+    let cases: [(&str, Changes, &str); 5] = [
         ("modality", &[(b"DX", b"CT")], "modality-unsupported"),
         ("age", &[(b"003Y", b"059Y"), (b"20160401", b"19600401")], "age-outside-intended-use"),
         ("dates", &[(b"20160401", b"19600401")], "age-contradictory"),

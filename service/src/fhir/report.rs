@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     BASE, Ids, Release, Result, Source,
     finding::figures,
-    terms::{self, LOINC, THO},
+    terms::{self, LOINC},
     values,
 };
 
@@ -115,9 +115,7 @@ fn assembler(source: &Source<'_>, ids: &Ids<'_>) -> Value {
 fn requester(source: &Source<'_>) -> Option<Value> {
     let id = values::text(source.requester)?;
     Some(json!({
-        "type": { "coding": [{
-            "system": format!("{THO}/provenance-participant-type"), "code": "enterer", "display": "Enterer",
-        }] },
+        "type": source.terms.hl7("provenance-participant-type", "enterer"),
         "who": { "identifier": { "system": format!("{BASE}/id/actor"), "value": id } },
     }))
 }

@@ -28,6 +28,13 @@ impl Terms {
         Self(terminology)
     }
 
+    /// The examination itself, for a study of which nothing more is asked.
+    pub(crate) fn examination(&self) -> Coding {
+        let (system, code) = (SCT, "399208008");
+        let display = self.0.display(system, code).unwrap_or("unlisted").to_owned();
+        Coding { system: system.into(), code: code.into(), display }
+    }
+
     /// A coding with the table's display.
     pub(super) fn coding(&self, system: &str, code: &str) -> Value {
         let display = self.0.display(system, code).unwrap_or("unlisted");

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use vidimus_imaging::Image;
 use vidimus_log::{EntryId, Receipt};
-use vidimus_reader::{ModelFacts, Reading, overlay_png, saliency_png};
+use vidimus_reader::{Coding, ModelFacts, Reading, overlay_png, saliency_png};
 
 use super::result::Files;
 use crate::{
@@ -43,7 +43,10 @@ impl Pictures {
 /// What the FHIR Bundle of a study is made from, before and after its outcome is in the log.
 pub(super) struct FhirSource<'a> {
     pub house: &'a House,
-    pub model: &'a ModelFacts,
+    /// None where no model is admitted.
+    pub model: Option<&'a ModelFacts>,
+    /// The finding that was asked for.
+    pub about: &'a Coding,
     pub issued: &'a str,
 }
 
@@ -53,9 +56,11 @@ impl FhirSource<'_> {
         study: &'a StudyFacts,
         result: fhir::Result<'a>,
         pictures: Option<&'a Pictures>,
-        seed: &'a str,
+        (seed, requester): (&'a str, &'a str),
     ) -> Source<'a> {
         Source {
+            about: self.about,
+            requester,
             terms: &self.house.terms,
             study,
             model: self.model,
@@ -75,7 +80,8 @@ impl FhirSource<'_> {
         pictures: Option<&Pictures>,
         outcome: &EntryId,
     ) -> Vec<u8> {
-        fhir::bundle(&self.source(study, result, pictures, &outcome.to_string()), None)
+        let (seed, requester) = (outcome.to_string(), self.house.actor().id);
+        fhir::bundle(&self.source(study, result, pictures, (&seed, &requester)), None)
     }
 
     /// The Bundle that leaves: with the receipt, and signed by the service.
@@ -89,8 +95,8 @@ impl FhirSource<'_> {
         let signer = sign::ServiceKey::open(self.house)?;
         let release =
             Release { receipt: outcome, origin: self.house.site.origin(), sign: &|bytes| signer.detached(bytes) };
-        let seed = outcome.entry_id.to_string();
-        Ok(fhir::bundle(&self.source(study, result, pictures, &seed), Some(&release)))
+        let (seed, requester) = (outcome.entry_id.to_string(), self.house.actor().id);
+        Ok(fhir::bundle(&self.source(study, result, pictures, (&seed, &requester)), Some(&release)))
     }
 }
 

@@ -14,7 +14,9 @@ use std::path::Path;
 
 use vidimus_imaging::{Instance, import::ImportFacts};
 use vidimus_log::{Receipt, RecordError, body::ReadPurpose};
-use vidimus_reader::{Accepted, AdmissionError, IntentReceipt, NotAccepted, Reading, Refusal, ReleasedModel, SetAside};
+use vidimus_reader::{
+    Accepted, AdmissionError, Coding, IntentReceipt, NotAccepted, Reading, Refusal, ReleasedModel, SetAside,
+};
 use vidimus_store::{SiteError, VaultError};
 
 pub(crate) use arrive::{Group, gather};
@@ -139,7 +141,8 @@ impl Pipeline<'_> {
         let display = &accepted.images()[reading.image].display;
         let pictures = timing.step("draw", || Pictures::draw(display, &reading))?;
         let issued = self.house.now_text();
-        let source = FhirSource { house: self.house, model: &reading.model, issued: &issued };
+        let about = self.about();
+        let source = FhirSource { house: self.house, model: Some(&reading.model), about: &about, issued: &issued };
         let outcome = timing.step("outcome", || self.record_outcome(study, intent, &reading, &source, &pictures))?;
         Ok(Concluded { reading, pictures, issued, outcome })
     }
@@ -154,7 +157,8 @@ impl Pipeline<'_> {
     ) -> anyhow::Result<StudyReading> {
         let Concluded { reading, pictures, issued, outcome } = concluded;
         let facts = model.facts();
-        let source = FhirSource { house: self.house, model: &facts, issued: &issued };
+        let about = self.about();
+        let source = FhirSource { house: self.house, model: Some(&facts), about: &about, issued: &issued };
         let fhir = source.released(&study.facts, fhir::Result::Evaluated(&reading), Some(&pictures), &outcome)?;
         let prepared = timing.step("write", || files::prepare(self.out, &outcome, &fhir, Some(&pictures)));
         let published = prepared.and_then(|prepared| {
@@ -204,7 +208,8 @@ impl Pipeline<'_> {
         let code = refusal.code.as_str();
         let receipt = timing.step("outcome", || self.record_refusal(&mut study, code, Status::NotEvaluated))?;
         let (issued, facts) = (self.house.now_text(), model.facts());
-        let source = FhirSource { house: self.house, model: &facts, issued: &issued };
+        let about = self.about();
+        let source = FhirSource { house: self.house, model: Some(&facts), about: &about, issued: &issued };
         let fhir = source.released(&study.facts, fhir::Result::NotEvaluated(refusal), None, &receipt)?;
         let prepared = timing.step("write", || files::prepare(self.out, &receipt, &fhir, None));
         match prepared.and_then(files::Prepared::publish) {
@@ -225,10 +230,25 @@ impl Pipeline<'_> {
 
     fn failed(&self, mut study: Study, reason: Reason, mut timing: Timing) -> anyhow::Result<StudyReading> {
         let receipt = timing.step("outcome", || self.record_refusal(&mut study, &reason.code, Status::Failed))?;
-        let files = files::write_receipt(self.out, &receipt);
+        let (issued, about) = (self.house.now_text(), self.about());
+        let facts = self.model.as_ref().ok().map(|model| model.facts());
+        let source = FhirSource { house: self.house, model: facts.as_ref(), about: &about, issued: &issued };
+        let failure = fhir::Result::Failed { code: &reason.code, text: &reason.text };
+        let fhir = source.released(&study.facts, failure, None, &receipt)?;
+        let prepared = timing.step("write", || files::prepare(self.out, &receipt, &fhir, None));
+        // What cannot be written changes nothing: the study has failed, and its receipt stands in the log.
+        let files = prepared.and_then(files::Prepared::publish).unwrap_or_default();
         let mut result = self.result(study, Status::Failed, Some(reason), receipt, timing);
+        result.model = facts;
         result.files = files;
         Ok(result)
+    }
+
+    /// The finding that is asked for; without a model, the examination itself.
+    fn about(&self) -> Coding {
+        let package = self.model.as_ref().ok().map(|model| model.candidate().bundle().package());
+        let finding = package.and_then(|package| package.findings.first());
+        finding.map_or_else(|| self.house.terms.examination(), |finding| finding.code.clone())
     }
 
     fn result(
