@@ -26,9 +26,9 @@ pub(crate) fn page(study: &StudyReading) -> String {
                     &mut page,
                     "Finding",
                     &format!(
-                        "{} {decision}, probability {:.2} (threshold {:.2}, operating point {})",
+                        "{} {decision}, probability {} (threshold {:.2}, operating point {})",
                         finding.code.display,
-                        finding.probability.get(),
+                        shown(finding.probability.get()),
                         finding.operating_point.threshold,
                         finding.operating_point.name
                     ),
@@ -49,6 +49,13 @@ pub(crate) fn page(study: &StudyReading) -> String {
             }
             for note in uncertainty.notes.iter().filter(|note| note.code != "limit").chain(&reading.quality) {
                 line(&mut page, "Mind", &note.text);
+            }
+            if let Some(limit) = uncertainty.notes.iter().find(|note| note.code == "limit") {
+                line(
+                    &mut page,
+                    "Limits",
+                    &format!("{} All of them: vidimus model show {}", limit.text, reading.model.id),
+                );
             }
             line(
                 &mut page,
@@ -73,6 +80,17 @@ pub(crate) fn page(study: &StudyReading) -> String {
         line(&mut page, "Receipt", receipt);
     }
     page.trim_end().to_owned()
+}
+
+/// A probability in two digits; rounding makes no certainty of one that is none.
+fn shown(probability: f64) -> String {
+    if probability >= 0.995 {
+        "over 0.99".into()
+    } else if probability < 0.005 {
+        "under 0.01".into()
+    } else {
+        format!("{probability:.2}")
+    }
 }
 
 /// A label and its text, wrapped.

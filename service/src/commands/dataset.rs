@@ -15,6 +15,10 @@ use super::Common;
 
 /// Verbs of `vidimus dataset`.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  vidimus dataset show validation/datasets/cxr-pneumonia-test
+  vidimus dataset import source/ my-set --name my-set
+  vidimus dataset lock my-set")]
 pub(crate) enum Dataset {
     /// Copy one split of a source (archive and label table) into a folder and write its manifest.
     Import {

@@ -9,6 +9,9 @@ use super::{Common, exit};
 
 /// Arguments of `vidimus inspect`.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  vidimus inspect film.dcm
+  vidimus inspect disc/DICOMDIR folder/ --json     one object a file")]
 pub(crate) struct Inspect {
     /// Files, folders or a DICOMDIR.
     #[arg(required = true, value_name = "PATH")]

@@ -13,6 +13,10 @@ use super::Common;
 
 /// Verbs of `vidimus log`.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  vidimus log verify                           the whole log of this site
+  vidimus log proof 13 --out 13.tlog-proof     the receipt of entry 13
+  vidimus log tiles tiles/                     then: vidimus-verify log tiles/ --key SITE/log.vkey")]
 pub(crate) enum Log {
     /// Print the newest signed checkpoint.
     Checkpoint,

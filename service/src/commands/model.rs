@@ -12,6 +12,9 @@ use crate::{gate, site::House};
 
 /// Verbs of `vidimus model`.
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  vidimus model show cxr-pneumonia
+  vidimus model withdraw cxr-pneumonia --reason 'wrong in infants'")]
 pub(crate) enum Model {
     /// The registered models, one a line.
     List,

@@ -2,10 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use safetensors::SafeTensors;
 use serde_json::json;
 use vidimus_networks::train::{Progress, train};
 
@@ -30,34 +28,23 @@ pub(crate) struct Train {
     /// Where the bundle is written.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Make the bundle of a finished run in this folder (weights, record, features) instead of training.
-    #[arg(long, value_name = "DIR")]
-    finished: Option<PathBuf>,
 }
 
 pub(super) fn run(verb: &Train, common: &Common) -> anyhow::Result<ExitCode> {
     let output = common.output();
     let shelf = Shelf::open(&verb.recipe)?;
     let data = verb.data.clone().unwrap_or_else(|| data_folder().join(&shelf.recipe.name));
-    let run = match &verb.finished {
-        Some(folder) => finished(folder)?,
-        None => {
-            let trunk = verb
-                .trunk
-                .clone()
-                .unwrap_or_else(|| data_folder().join("weights/efficientnet-lite0-imagenet/trunk.safetensors"));
-            let bar = ProgressBar::new(shelf.recipe.schedule.steps as u64);
-            bar.set_style(ProgressStyle::with_template("training {bar:40} {pos}/{len} steps, {msg}, {eta} left")?);
-            let version = format!("vidimus {}", env!("CARGO_PKG_VERSION"));
-            let trained = train(&shelf.recipe, &data, &trunk, &version, &mut |at: Progress| {
-                bar.set_position(at.step as u64);
-                bar.set_message(format!("loss {:.3}", at.loss));
-            })?;
-            bar.finish_and_clear();
-            Run::of(trained)?
-        }
-    };
-    let bundle = shelf.bundle(run, &data)?;
+    let start = "weights/efficientnet-lite0-imagenet/trunk.safetensors";
+    let trunk = verb.trunk.clone().unwrap_or_else(|| data_folder().join(start));
+    let bar = ProgressBar::new(shelf.recipe.schedule.steps as u64);
+    bar.set_style(ProgressStyle::with_template("training {bar:40} {pos}/{len} steps, {msg}, {eta} left")?);
+    let version = format!("vidimus {}", env!("CARGO_PKG_VERSION"));
+    let trained = train(&shelf.recipe, &data, &trunk, &version, &mut |at: Progress| {
+        bar.set_position(at.step as u64);
+        bar.set_message(format!("loss {:.3}", at.loss));
+    })?;
+    bar.finish_and_clear();
+    let bundle = shelf.bundle(Run::of(trained)?, &data)?;
     bundle.write(&verb.out)?;
     let package = bundle.package();
     let object = json!({ "id": package.name, "version": package.version, "package_root": bundle.root(), "dir": verb.out.to_string_lossy() });
@@ -74,25 +61,6 @@ pub(super) fn run(verb: &Train, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 /// The folder of reference data: `VIDIMUS_DATA`, or `../shared/data`.
-pub(super) fn data_folder() -> PathBuf {
+fn data_folder() -> PathBuf {
     std::env::var_os("VIDIMUS_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from)
-}
-
-/// The parts of a finished run, as the trainer writes them.
-fn finished(folder: &std::path::Path) -> anyhow::Result<Run> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
-    };
-    let bytes = read("train-features.safetensors")?;
-    let tensors = SafeTensors::deserialize(&bytes)?;
-    let features = tensors.tensor("features")?;
-    let width = features.shape().get(1).copied().unwrap_or(1).max(1);
-    let numbers: Vec<f32> =
-        features.data().as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
-    let (mut learnt, mut tuning) = (Vec::new(), Vec::new());
-    for (row, is_tuning) in numbers.chunks_exact(width).zip(tensors.tensor("tuning")?.data()) {
-        if *is_tuning == 1 { tuning.push(row.to_vec()) } else { learnt.push(row.to_vec()) }
-    }
-    Ok(Run { weights: read("weights.safetensors")?, record: read("training-record.json")?, learnt, tuning })
 }
