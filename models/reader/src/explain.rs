@@ -88,9 +88,12 @@ impl Saliency {
 
     /// The map at a pixel, bilinear between the grid's cell centres; 0 outside of what the network saw.
     pub fn at(&self, row: usize, column: usize) -> f32 {
-        let [Some(y), Some(x)] = [(row, 0), (column, 1)].map(|(place, axis)| self.grid_place(place, axis)) else {
-            return 0.0;
-        };
+        self.mixed(self.grid_place(row, 0), self.grid_place(column, 1))
+    }
+
+    /// The map between two rows and two columns of the grid.
+    fn mixed(&self, row: Option<(usize, usize, f32)>, column: Option<(usize, usize, f32)>) -> f32 {
+        let (Some(y), Some(x)) = (row, column) else { return 0.0 };
         let cell = |y: usize, x: usize| self.values[y * self.grid[1] + x];
         let mix = |a: f32, b: f32, t: f32| a + (b - a) * t;
         let top = mix(cell(y.0, x.0), cell(y.0, x.1), x.2);
@@ -114,7 +117,13 @@ impl Saliency {
     /// The map at every pixel of the image, row by row.
     pub fn in_image(&self) -> Vec<f32> {
         let [rows, columns] = self.image;
-        (0..rows).flat_map(|row| (0..columns).map(move |column| self.at(row, column))).collect()
+        let places: Vec<_> = (0..columns).map(|column| self.grid_place(column, 1)).collect();
+        let mut map = Vec::with_capacity(rows * columns);
+        for row in 0..rows {
+            let row = self.grid_place(row, 0);
+            map.extend(places.iter().map(|column| self.mixed(row, *column)));
+        }
+        map
     }
 
     /// The largest connected part of the map above half of its maximum, with its share of the weight; none where the

@@ -16,7 +16,9 @@ fn the_map_is_scaled_to_one_and_zero_where_the_network_saw_nothing() {
         let value = map.at(row, column);
         assert!((value - expected).abs() < 0.03, "{row} {column}: {value}");
     }
-    assert_eq!(map.in_image().len(), 100 * 200);
+    let whole = map.in_image();
+    assert_eq!(whole.len(), 100 * 200);
+    assert_eq!(whole[30 * 200 + 140].to_bits(), map.at(30, 140).to_bits());
     assert!(map.in_image().iter().all(|value| (0.0..=1.0).contains(value)));
 }
 
