@@ -6,6 +6,7 @@
 //! Shapes: images are `[rows, columns]` display values in 0..=1; the network's input is `[1, 1, side, side]`.
 //! Errors: [`BundleError`], [`AdmissionError`], [`ReadError`]; a refusal by the guard is a result, [`Refusal`].
 
+mod admission;
 mod bundle;
 mod contract;
 mod explain;
@@ -14,6 +15,7 @@ mod model;
 mod read;
 mod reading;
 
+pub use admission::{AdmissionError, Deployment, OperatingFigures, ReleaseEvidence, ReleasedModel};
 pub use bundle::{
     Bundle, BundleError, Class, Coding, FindingSpec, IntendedUse, OperatingPointSpec, Package, SaliencySpec,
 };
@@ -22,7 +24,7 @@ pub use explain::{Region, Saliency, overlay_png, saliency_png};
 pub use guard::{
     Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode, SetAside,
 };
-pub use model::{AdmissionError, Candidate, Deployment, OperatingFigures, ReleaseEvidence, ReleasedModel, Scores};
+pub use model::{Candidate, Scores};
 pub use read::{IntentReceipt, ReadError, read};
 pub use reading::{
     Calibration, Digests, Finding, Interval, Measurement, ModelFacts, NotAProbability, Note, OperatingIntervals,

@@ -9,9 +9,10 @@ use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
 use vidimus_networks::NetworkError;
 
 use crate::{
+    admission::ReleasedModel,
     explain::Saliency,
     guard::{Accepted, AcceptedImage},
-    model::{ReleasedModel, Scores},
+    model::Scores,
     reading::{Digests, Finding, NotAProbability, Note, OperatingPoint, Reading, Uncertainty},
 };
 
