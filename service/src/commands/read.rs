@@ -27,7 +27,7 @@ use crate::{
   vidimus read study/ DICOMDIR --dir site --json     folders and a file-set, one object a study
   vidimus read film.png --modality DX --body-part CHEST --view AP --age 003Y")]
 pub(crate) struct Read {
-    /// Films, folders or a DICOMDIR.
+    /// Films (DICOM), pictures (PNG, JPEG), folders or a DICOMDIR.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where readings are written (default: `readings` in the site's folder).
