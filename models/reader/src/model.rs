@@ -1,5 +1,5 @@
-//! A model package that runs: its network, its scores, its explanation. A candidate runs for evaluation only; for people
-//! reads what [`crate::ReleasedModel`] admits.
+//! A model package that runs: its network, its scores, its explanation. A candidate runs for evaluation only; for
+//! people reads what [`crate::ReleasedModel`] admits.
 //! Shapes: input `[1, channels, side, side]`; logits and class probabilities in the order of the package's classes.
 //! Errors: [`BundleError`] for a package that this build cannot run, [`ReadError`] for a run that fails.
 
