@@ -335,25 +335,16 @@ fn a_demonstration_killed_at_any_moment_starts_again() {
 #[test]
 fn a_second_process_on_a_site_is_told_so() {
     let (_site, dir) = copy();
-    // A folder of films keeps the first process busy while the second starts.
-    let mut first = vidimus()
-        .args(["replay", "--all", "--dir", text(&dir)])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // The first line says that it holds the site.
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(first.stdout.as_mut().unwrap()), &mut line).unwrap();
-    assert!(line.contains("same digests"), "{line}");
-    let second = read(&dir, &[&sample(1)]);
-    let ended = first.try_wait().unwrap().is_some();
-    let _ = first.wait();
-    if !ended {
-        assert_eq!(second.code, 1);
-        assert!(second.err.contains("another process works on this site"), "{}", second.err);
-    }
+    // The test itself is the first process: it holds the lock that a writing process holds for life.
+    let lock = fs::File::open(dir.join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let second = read(&dir, &[&sample(1)]).expect_code(1);
+    assert!(second.err.contains("another process works on this site"), "{}", second.err);
+    assert!(second.out.is_empty());
+    // Reading the log needs no lock.
     assert_log_whole(&dir);
+    drop(lock);
+    read(&dir, &[&sample(1)]).expect_code(0);
 }
 
 /// Proves: REQ-SYS-034
@@ -383,6 +374,9 @@ fn a_full_disk_fails_clearly_and_leaves_the_log_whole() {
     let ran = run(command.args(["--dir", text(&dir), "--json"]));
     assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
     assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    // which file could not be written, and that the disk is why
+    let last = ran.err.lines().last().unwrap_or_default();
+    assert!(last.contains("disk"), "{}", ran.err);
     assert_log_whole(&dir);
     read(&dir, &[&sample(1)]).expect_code(0);
     assert_log_whole(&dir);
