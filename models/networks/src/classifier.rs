@@ -148,6 +148,11 @@ impl Classifier {
         Ok(Forward { stages, pooled, logits })
     }
 
+    /// The trunk alone, for the guard: no logit is computed.
+    pub fn stages(&self, x: &Tensor) -> Result<Stages, NetworkError> {
+        Ok(self.pooled(x)?.0)
+    }
+
     /// Stages and the head's input.
     pub(crate) fn pooled(&self, x: &Tensor) -> Result<(Stages, Tensor), NetworkError> {
         let wrong = || NetworkError::Input { expected: "[N, 1 or 3, H, W]", found: x.dims().to_vec() };
@@ -198,8 +203,8 @@ impl Classifier {
         clippy::cast_precision_loss,
         reason = "maps have fewer than 2^24 pixels; sums in f64, rounded once"
     )]
-    pub fn features(&self, forward: &Forward, image: usize) -> Result<Vec<f32>, NetworkError> {
-        let Stages { stage1, stage2, stage3, stage4, stage5, .. } = &forward.stages;
+    pub fn features(stages: &Stages, image: usize) -> Result<Vec<f32>, NetworkError> {
+        let Stages { stage1, stage2, stage3, stage4, stage5, .. } = stages;
         let (mut means, mut deviations) = (Vec::new(), Vec::new());
         for stage in [stage1, stage2, stage3, stage4, stage5] {
             let map = stage.get(image)?;

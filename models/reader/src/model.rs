@@ -92,10 +92,9 @@ impl Candidate {
         Probability::new(if sum > 1.0 && sum < 1.0 + 1e-9 { 1.0 } else { sum })
     }
 
-    /// Distance of an input from the training films.
+    /// Distance of an input from the training films. Runs the trunk alone: before the intent no answer is computed.
     pub(crate) fn distance(&self, input: &Tensor) -> Result<GuardScore, NetworkError> {
-        let forward = self.classifier.forward(input)?;
-        Ok(self.guard.score(&self.classifier.features(&forward, 0)?))
+        Ok(self.guard.score(&Classifier::features(&self.classifier.stages(input)?, 0)?))
     }
 
     /// Grad-CAM of the first finding's log-odds.

@@ -277,7 +277,7 @@ impl<'a> Run<'a> {
                 for (slot, &at) in images.iter().enumerate() {
                     reference.classes.push(self.set.pictures[at].class);
                     reference.tuning.push(tuning);
-                    reference.features.push(network.features(&forward, slot)?);
+                    reference.features.push(Classifier::features(&forward.stages, slot)?);
                 }
             }
         }

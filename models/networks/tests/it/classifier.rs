@@ -35,7 +35,7 @@ fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
         let batch = pool.install(|| network.forward(&input(3))).unwrap();
         assert_eq!(bits(&alone.logits), bits(&batch.logits.narrow(0, 0, 1).unwrap()));
         assert_eq!(bits(&alone.stages.stage5), bits(&batch.stages.stage5.narrow(0, 0, 1).unwrap()));
-        assert_eq!(network.features(&alone, 0).unwrap(), network.features(&batch, 0).unwrap());
+        assert_eq!(Classifier::features(&alone.stages, 0).unwrap(), Classifier::features(&batch.stages, 0).unwrap());
     }
 }
 
@@ -113,7 +113,7 @@ fn a_score_that_names_no_class_is_refused() {
 fn features_are_means_and_deviations_of_every_stage() {
     let network = network();
     let forward = network.forward(&input(1)).unwrap();
-    let features = network.features(&forward, 0).unwrap();
+    let features = Classifier::features(&forward.stages, 0).unwrap();
     assert_eq!(features.len(), 2 * 272);
     let map = flat(&forward.stages.stage4.narrow(3, 0, 1).unwrap());
     let map: Vec<f64> = map.into_iter().map(f64::from).collect();
