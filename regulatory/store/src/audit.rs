@@ -44,6 +44,7 @@ fn rows(connection: &mut SqliteConnection, size: u64) -> Result<(), SiteError> {
         let rows: Vec<EntryColumns> = log_entry::table
             .filter(log_entry::idx.ge(sql(from)))
             .order(log_entry::idx)
+            .select((log_entry::idx, log_entry::entry_id, log_entry::leaf, log_entry::body))
             .limit(256)
             .load(connection)
             .map_err(SiteError::database("log.db", "read the log"))?;

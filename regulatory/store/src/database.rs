@@ -31,7 +31,7 @@ pub(crate) struct Kind {
 }
 
 /// Log and registry.
-pub(crate) const LOG: Kind = Kind { file: "log.db", application_id: 0x5644_4D31, schema: 1, steps: &LOG_STEPS };
+pub(crate) const LOG: Kind = Kind { file: "log.db", application_id: 0x5644_4D31, schema: 2, steps: &LOG_STEPS };
 /// Vault.
 pub(crate) const VAULT: Kind = Kind { file: "vault.db", application_id: 0x5644_4D32, schema: 1, steps: &VAULT_STEPS };
 
@@ -76,6 +76,10 @@ pub(crate) fn open(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteErro
 /// Opens a file for reading: nothing that this connection does can change it.
 pub(crate) fn open_read(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteError> {
     let mut connection = open_checked(dir, kind)?;
+    let found = number(&mut connection, kind, "PRAGMA user_version")?;
+    if found < kind.schema {
+        return Err(SiteError::OlderSchema { path: dir.join(kind.file), found, known: kind.schema });
+    }
     let readonly = "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=5000; \
                     PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA mmap_size=0;";
     connection.batch_execute(readonly).map_err(SiteError::database(kind.file, "set up for reading"))?;

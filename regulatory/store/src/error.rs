@@ -46,6 +46,20 @@ pub enum SiteError {
         /// The newest that this program knows.
         known: i64,
     },
+    /// A site of an earlier version of this program, opened for reading: reading changes nothing, also not its tables.
+    #[error(
+        "{}: schema {found}, this program reads {known}: start a command that writes the site once (read, serve), \
+         which brings it up to date",
+        path.display()
+    )]
+    OlderSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The one that this program reads.
+        known: i64,
+    },
     /// Something differs from what the log proves.
     #[error("{file}: tampered or damaged: {what}; keep the folder as evidence and restore from a backup")]
     Tampered {

@@ -19,11 +19,12 @@ use crate::{
     anchor::Anchor,
     error::{Trouble, trouble},
     nodes::{self, TileNodes, natural, sql},
-    registry,
-    registry::RowError,
+    rows,
+    rows::RowError,
     rules,
     rules::Breach,
     tables::{log_entry, log_head, log_tile},
+    work,
 };
 
 /// The newest state of the log.
@@ -88,6 +89,17 @@ impl Log {
             Err(Stop::Damage(error)) => Err(self.damage(error)),
             Err(Stop::Database(error)) => Err(self.classify(error)),
         }
+    }
+
+    /// Counts an attempt with a study that waits: one statement, a transaction of its own.
+    pub(crate) fn work_begin(&mut self, study: &Digest) -> Result<u32, RecordError> {
+        if let Some(why) = &self.fence {
+            return Err(RecordError::ReadOnly { why: why.clone() });
+        }
+        if self.writer.is_none() {
+            return Err(RecordError::ReadOnly { why: "the site was opened for reading".to_owned() });
+        }
+        work::begin(&mut self.connection, study).map_err(|error| self.classify(error))
     }
 
     fn transaction(&mut self, drafts: Vec<(Draft, Vec<Row>)>) -> Result<(), Stop> {
@@ -193,7 +205,7 @@ impl Log {
                 .execute(&mut self.connection)?;
         }
         for row in rows {
-            registry::write(&mut self.connection, row, index).map_err(|error| match error {
+            rows::write(&mut self.connection, row.clone(), index).map_err(|error| match error {
                 RowError::Refused(rule) => refused(rule),
                 RowError::Database(error) => Stop::Database(error),
             })?;

@@ -10,50 +10,9 @@ use vidimus_log::{Digest, EntryId};
 use crate::{
     ObjectId, SiteError,
     nodes::{digest, natural, sql},
+    rows::{RowError, refusal},
     tables::{registry_instance, registry_model, registry_reading},
 };
-
-/// A row to be written with an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Row {
-    /// A DICOM instance as received.
-    Instance {
-        /// Keyed hash of the SOP instance UID.
-        key: Digest,
-        /// Keyed hash of the study instance UID.
-        study: Digest,
-        /// Keyed hash of the patient's id.
-        patient: Digest,
-        /// Keyed hash of the digest of the bytes as received.
-        content: Digest,
-        /// The sealed bytes.
-        object: ObjectId,
-    },
-    /// A reading that has ended.
-    Reading {
-        /// The `read_intent`.
-        intent: EntryId,
-        /// The `read_outcome`.
-        outcome: EntryId,
-        /// The status that a user sees.
-        status: String,
-        /// The model's package root.
-        model_root: Digest,
-        /// The vault document with the facts for a replay.
-        reading: ObjectId,
-    },
-    /// A model and its state, replaced by each later row of the same root.
-    Model {
-        /// The package root.
-        root: Digest,
-        /// Its name.
-        name: String,
-        /// Its version.
-        version: String,
-        /// Its state.
-        state: String,
-    },
-}
 
 /// An instance of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,113 +63,113 @@ pub struct ModelRow {
     pub index: u64,
 }
 
-/// Why a row was not written.
-pub(crate) enum RowError {
-    Refused(String),
-    Database(diesel::result::Error),
-}
-
-impl From<diesel::result::Error> for RowError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Database(error)
+/// Keeps an instance; the same content again changes nothing.
+pub(crate) fn write_instance(connection: &mut SqliteConnection, row: &InstanceRow) -> Result<(), RowError> {
+    let held: Option<(Vec<u8>, Vec<u8>, Vec<u8>)> = registry_instance::table
+        .find(row.key.as_bytes().as_slice())
+        .select((registry_instance::study, registry_instance::patient, registry_instance::content))
+        .first(connection)
+        .optional()?;
+    let new = (row.study.as_bytes().to_vec(), row.patient.as_bytes().to_vec(), row.content.as_bytes().to_vec());
+    match held {
+        Some(held) if held == new => return Ok(()),
+        Some(_) => return Err(RowError::rule(refusal::INSTANCE)),
+        None => {}
     }
-}
-
-/// Writes a row within the transaction of entry `index`.
-pub(crate) fn write(connection: &mut SqliteConnection, row: &Row, index: u64) -> Result<(), RowError> {
-    match row {
-        Row::Instance { key, study, patient, content, object } => {
-            let held: Option<(Vec<u8>, Vec<u8>, Vec<u8>)> = registry_instance::table
-                .find(key.as_bytes().as_slice())
-                .select((registry_instance::study, registry_instance::patient, registry_instance::content))
-                .first(connection)
-                .optional()?;
-            let new = (study.as_bytes().to_vec(), patient.as_bytes().to_vec(), content.as_bytes().to_vec());
-            match held {
-                Some(held) if held == new => return Ok(()),
-                Some(_) => {
-                    let rule = "SOPInstanceUID: an instance with this UID and other content is held already";
-                    return Err(RowError::Refused(rule.to_owned()));
-                }
-                None => {}
-            }
-            diesel::insert_into(registry_instance::table)
-                .values((
-                    registry_instance::key.eq(key.as_bytes().as_slice()),
-                    registry_instance::study.eq(study.as_bytes().as_slice()),
-                    registry_instance::patient.eq(patient.as_bytes().as_slice()),
-                    registry_instance::content.eq(content.as_bytes().as_slice()),
-                    registry_instance::object.eq(object.as_bytes().as_slice()),
-                    registry_instance::idx.eq(sql(index)),
-                ))
-                .execute(connection)?;
-        }
-        Row::Reading { intent, outcome, status, model_root, reading } => {
-            let held = registry_reading::table.find(intent.as_bytes().as_slice()).count();
-            if held.get_result::<i64>(connection)? > 0 {
-                return Err(RowError::Refused("the intent already has a reading".to_owned()));
-            }
-            diesel::insert_into(registry_reading::table)
-                .values((
-                    registry_reading::intent_id.eq(intent.as_bytes().as_slice()),
-                    registry_reading::outcome_id.eq(outcome.as_bytes().as_slice()),
-                    registry_reading::status.eq(status),
-                    registry_reading::model_root.eq(model_root.as_bytes().as_slice()),
-                    registry_reading::reading.eq(reading.as_bytes().as_slice()),
-                    registry_reading::idx.eq(sql(index)),
-                ))
-                .execute(connection)?;
-        }
-        Row::Model { root, name, version, state } => {
-            diesel::insert_into(registry_model::table)
-                .values((
-                    registry_model::root.eq(root.as_bytes().as_slice()),
-                    registry_model::name.eq(name),
-                    registry_model::version.eq(version),
-                    registry_model::state.eq(state),
-                    registry_model::idx.eq(sql(index)),
-                ))
-                .on_conflict(registry_model::root)
-                .do_update()
-                .set((
-                    registry_model::state.eq(excluded(registry_model::state)),
-                    registry_model::idx.eq(excluded(registry_model::idx)),
-                ))
-                .execute(connection)?;
-        }
-    }
+    diesel::insert_into(registry_instance::table)
+        .values((
+            registry_instance::key.eq(row.key.as_bytes().as_slice()),
+            registry_instance::study.eq(row.study.as_bytes().as_slice()),
+            registry_instance::patient.eq(row.patient.as_bytes().as_slice()),
+            registry_instance::content.eq(row.content.as_bytes().as_slice()),
+            registry_instance::object.eq(row.object.as_bytes().as_slice()),
+            registry_instance::idx.eq(sql(row.index)),
+        ))
+        .execute(connection)?;
     Ok(())
 }
 
-fn database(error: diesel::result::Error) -> SiteError {
+/// Keeps a reading, once.
+pub(crate) fn write_reading(connection: &mut SqliteConnection, row: &ReadingRow) -> Result<(), RowError> {
+    let held = registry_reading::table.find(row.intent.as_bytes().as_slice()).count();
+    if held.get_result::<i64>(connection)? > 0 {
+        return Err(RowError::rule(refusal::READING));
+    }
+    diesel::insert_into(registry_reading::table)
+        .values((
+            registry_reading::intent_id.eq(row.intent.as_bytes().as_slice()),
+            registry_reading::outcome_id.eq(row.outcome.as_bytes().as_slice()),
+            registry_reading::status.eq(&row.status),
+            registry_reading::model_root.eq(row.model_root.as_bytes().as_slice()),
+            registry_reading::reading.eq(row.reading.as_bytes().as_slice()),
+            registry_reading::idx.eq(sql(row.index)),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+/// Keeps a model or its new state.
+pub(crate) fn write_model(connection: &mut SqliteConnection, row: &ModelRow) -> Result<(), RowError> {
+    diesel::insert_into(registry_model::table)
+        .values((
+            registry_model::root.eq(row.root.as_bytes().as_slice()),
+            registry_model::name.eq(&row.name),
+            registry_model::version.eq(&row.version),
+            registry_model::state.eq(&row.state),
+            registry_model::idx.eq(sql(row.index)),
+        ))
+        .on_conflict(registry_model::root)
+        .do_update()
+        .set((
+            registry_model::state.eq(excluded(registry_model::state)),
+            registry_model::idx.eq(excluded(registry_model::idx)),
+        ))
+        .execute(connection)?;
+    Ok(())
+}
+
+pub(crate) fn database(error: diesel::result::Error) -> SiteError {
     SiteError::database("log.db", "read the registry")(error)
 }
 
-fn id(bytes: &[u8]) -> Result<EntryId, SiteError> {
+pub(crate) fn id(bytes: &[u8]) -> Result<EntryId, SiteError> {
     let id = bytes.try_into().ok().and_then(|bytes| EntryId::from_bytes(bytes).ok());
     id.ok_or_else(|| SiteError::Tampered { file: "log.db", what: "an entry_id of the registry".to_owned() })
 }
 
-fn object(bytes: &[u8]) -> Result<ObjectId, SiteError> {
+pub(crate) fn object(bytes: &[u8]) -> Result<ObjectId, SiteError> {
     let id = bytes.try_into().ok().map(ObjectId::from_bytes);
     id.ok_or_else(|| SiteError::Tampered { file: "log.db", what: "an object id of the registry".to_owned() })
 }
 
+type InstanceColumns = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, i64);
+
+fn read_instance(row: InstanceColumns) -> Result<InstanceRow, SiteError> {
+    let (key, study, patient, content, stored, index) = row;
+    Ok(InstanceRow {
+        key: digest(&key, "a key of the registry")?,
+        study: digest(&study, "a key of the registry")?,
+        patient: digest(&patient, "a key of the registry")?,
+        content: digest(&content, "a key of the registry")?,
+        object: object(&stored)?,
+        index: natural(index),
+    })
+}
+
 pub(crate) fn instance(connection: &mut SqliteConnection, key: &Digest) -> Result<Option<InstanceRow>, SiteError> {
-    type Columns = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, i64);
-    let row: Option<Columns> =
+    let row: Option<InstanceColumns> =
         registry_instance::table.find(key.as_bytes().as_slice()).first(connection).optional().map_err(database)?;
-    let read = |(key, study, patient, content, stored, index): Columns| {
-        Ok(InstanceRow {
-            key: digest(&key, "a key of the registry")?,
-            study: digest(&study, "a key of the registry")?,
-            patient: digest(&patient, "a key of the registry")?,
-            content: digest(&content, "a key of the registry")?,
-            object: object(&stored)?,
-            index: natural(index),
-        })
-    };
-    row.map(read).transpose()
+    row.map(read_instance).transpose()
+}
+
+/// The instances of a study, in order of arrival.
+pub(crate) fn instances(connection: &mut SqliteConnection, study: &Digest) -> Result<Vec<InstanceRow>, SiteError> {
+    let rows: Vec<InstanceColumns> = registry_instance::table
+        .filter(registry_instance::study.eq(study.as_bytes().as_slice()))
+        .order((registry_instance::idx, registry_instance::key))
+        .load(connection)
+        .map_err(database)?;
+    rows.into_iter().map(read_instance).collect()
 }
 
 pub(crate) fn study_patient(connection: &mut SqliteConnection, study: &Digest) -> Result<Option<Digest>, SiteError> {

@@ -17,12 +17,11 @@ use sha2::Sha256;
 use vidimus_log::{Digest, Draft, EntryId, LogFacts, Receipt, RecordError, Recorder, body, note::VerifyingKey, tile};
 
 use crate::{
-    InstanceRow, ModelRow, ReadingRow, Row, SiteError, Vault, audit,
+    Row, SiteError, Vault, audit,
     keys::Secret,
     log::{Log, new_id},
     nodes::{self, Published, natural},
     opening::read_head,
-    registry,
     tables::log_entry,
 };
 
@@ -166,29 +165,9 @@ impl Site {
         audit::verify(&self.dir, &self.key)
     }
 
-    /// The instance under this keyed hash of its SOP instance UID.
-    pub fn instance(&self, key: &Digest) -> Result<Option<InstanceRow>, SiteError> {
-        registry::instance(&mut self.log().connection, key)
-    }
-
-    /// The keyed hash of the patient of a study, if the study is held.
-    pub fn study_patient(&self, study: &Digest) -> Result<Option<Digest>, SiteError> {
-        registry::study_patient(&mut self.log().connection, study)
-    }
-
-    /// All readings, in the order of the log.
-    pub fn readings(&self) -> Result<Vec<ReadingRow>, SiteError> {
-        registry::readings(&mut self.log().connection)
-    }
-
-    /// The reading with this intent or outcome.
-    pub fn reading(&self, entry: &EntryId) -> Result<Option<ReadingRow>, SiteError> {
-        registry::reading(&mut self.log().connection, entry)
-    }
-
-    /// All models of the registry.
-    pub fn models(&self) -> Result<Vec<ModelRow>, SiteError> {
-        registry::models(&mut self.log().connection)
+    /// Counts, durably, that a worker begins with the study that waits; returns how often one has. 0 if none waits.
+    pub fn work_begin(&self, study: &Digest) -> Result<u32, RecordError> {
+        self.log().work_begin(study)
     }
 
     /// Limits the log's file to so many pages of 4,096 bytes (a quota); an append beyond it is `DiskFull`.

@@ -4,7 +4,16 @@ diesel::table! {
     log_meta (key) { key -> Text, value -> Text, }
 }
 diesel::table! {
-    log_entry (idx) { idx -> BigInt, entry_id -> Binary, leaf -> Binary, body -> Binary, }
+    log_entry (idx) {
+        idx -> BigInt,
+        entry_id -> Binary,
+        leaf -> Binary,
+        body -> Binary,
+        kind -> Nullable<Text>,
+        actor -> Nullable<Text>,
+        operation -> Nullable<Text>,
+        t_ms -> Nullable<BigInt>,
+    }
 }
 diesel::table! {
     log_tile (level, n) { level -> BigInt, n -> BigInt, data -> Binary, root -> Binary, }
@@ -44,6 +53,53 @@ diesel::table! {
 }
 diesel::table! {
     registry_model (root) { root -> Binary, name -> Text, version -> Text, state -> Text, idx -> BigInt, }
+}
+diesel::table! {
+    registry_work (study) {
+        study -> Binary,
+        patient -> Binary,
+        arrival -> Binary,
+        document -> Binary,
+        attempts -> BigInt,
+        idx -> BigInt,
+    }
+}
+diesel::table! {
+    registry_published (reading) {
+        reading -> Binary,
+        study -> Binary,
+        patient -> Binary,
+        status -> Text,
+        decision -> Nullable<Text>,
+        attention -> BigInt,
+        model_root -> Binary,
+        document -> Binary,
+        issued_ms -> BigInt,
+        idx -> BigInt,
+        sign_off -> Nullable<Binary>,
+        agrees -> Nullable<Bool>,
+        signed_idx -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    registry_resource (sequence) {
+        sequence -> BigInt,
+        kind -> Text,
+        id -> Text,
+        version -> BigInt,
+        patient -> Nullable<Binary>,
+        study -> Nullable<Binary>,
+        reading -> Nullable<Binary>,
+        status -> Text,
+        code -> Nullable<Text>,
+        document -> Binary,
+        updated_ms -> BigInt,
+        idx -> BigInt,
+        newest -> Bool,
+    }
+}
+diesel::table! {
+    registry_request (key) { key -> Binary, body -> Binary, answer -> Binary, made_ms -> BigInt, idx -> BigInt, }
 }
 diesel::table! {
     vault_key (id) { id -> Binary, subject -> Binary, epoch -> BigInt, wrapped -> Binary, }

@@ -9,6 +9,8 @@ mod folder;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod rows;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod tamper;
