@@ -14,7 +14,6 @@ mod replay;
 mod shipped;
 mod sign;
 mod site;
-mod stow;
 mod telemetry;
 mod training;
 

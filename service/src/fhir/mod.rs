@@ -7,8 +7,13 @@
 
 mod device;
 mod finding;
+pub(crate) mod publish;
+#[cfg(test)]
+mod publish_tests;
 mod report;
+mod shelf;
 mod study;
+mod task;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -152,6 +157,7 @@ pub(crate) fn bundle(source: &Source<'_>, release: Option<&Release<'_>>) -> Vec<
     targets.insert(0, "report".into());
     entries.push(entry(&ids, "report", report, None));
     entries.push(entry(&ids, "provenance", report::provenance(source, &ids, &targets, signature), None));
+    entries.push(entry(&ids, "task", task::task(source, &ids), None));
     json!({ "resourceType": "Bundle", "type": "transaction", "timestamp": source.issued, "entry": entries })
         .to_string()
         .into_bytes()

@@ -15,9 +15,9 @@ const FILM: &str = "1.2.840.10008.5.1.4.1.1.1.1";
 const PICTURE: (&str, &[u8]) = ("overlay.png", b"picture");
 
 /// What a Bundle is made from, owned.
-struct Case {
+pub(super) struct Case {
     terms: Terms,
-    study: StudyFacts,
+    pub(super) study: StudyFacts,
     model: ModelFacts,
     service: ServiceFacts,
     about: Coding,
@@ -27,7 +27,7 @@ fn coding(code: &str, display: &str) -> Coding {
     Coding { system: terms::SCT.into(), code: code.into(), display: display.into() }
 }
 
-fn film(uid: &str, series: &str) -> InstanceFacts {
+pub(super) fn film(uid: &str, series: &str) -> InstanceFacts {
     InstanceFacts {
         uid: Phi::new(uid.into()),
         series_uid: Phi::new(series.into()),
@@ -37,7 +37,7 @@ fn film(uid: &str, series: &str) -> InstanceFacts {
     }
 }
 
-fn case() -> Case {
+pub(super) fn case() -> Case {
     Case {
         terms: Terms::new(vidimus_evidence::terminology().unwrap()),
         study: StudyFacts {
@@ -63,7 +63,7 @@ fn case() -> Case {
     }
 }
 
-fn reading(decision: &'static str, probability: f64) -> Reading {
+pub(super) fn reading(decision: &'static str, probability: f64) -> Reading {
     let interval = Interval { low: 0.9, high: 0.97 };
     let digest = Digest::of(b"digest");
     Reading {
@@ -102,11 +102,23 @@ fn reading(decision: &'static str, probability: f64) -> Reading {
     }
 }
 
-fn refusal() -> Refusal {
+pub(super) fn refusal() -> Refusal {
     Refusal { code: RefusalCode::TooSmall, text: "Rows (0028,0010): 8 found, 200 expected.".into() }
 }
 
-const FAILED: Result<'_> = Result::Failed { code: "model-fault", text: "The package cannot be opened." };
+pub(super) const FAILED: Result<'_> = Result::Failed { code: "model-fault", text: "The package cannot be opened." };
+
+fn receipt(entry_id: EntryId) -> Receipt {
+    Receipt {
+        entry_id,
+        index: 7,
+        leaf: Digest::of(b"leaf"),
+        tree_size: 9,
+        entry: Vec::new(),
+        proof: Vec::new(),
+        checkpoint: String::new(),
+    }
+}
 
 impl Case {
     fn bytes(&self, result: Result<'_>, release: Option<&Release<'_>>) -> Vec<u8> {
@@ -124,6 +136,27 @@ impl Case {
             seed: "0123456789abcdef",
         };
         bundle(&source, release)
+    }
+
+    /// The Bundle as it leaves, of a reading with this id.
+    pub(super) fn released(&self, result: Result<'_>, reading: EntryId) -> Vec<u8> {
+        let failed = matches!(result, Result::Failed { .. });
+        let receipt = receipt(reading);
+        let sign = |bytes: &[u8]| Digest::of(bytes).hex();
+        let release = Release { receipt: &receipt, origin: "log.example/demo", sign: &sign };
+        let source = Source {
+            terms: &self.terms,
+            study: &self.study,
+            model: (!failed).then_some(&self.model),
+            service: &self.service,
+            overlay: matches!(result, Result::Evaluated(_)).then_some(PICTURE),
+            result,
+            about: &self.about,
+            requester: "system:cli",
+            issued: "2024-03-01T10:00:00Z",
+            seed: &reading.to_string(),
+        };
+        bundle(&source, Some(&release))
     }
 
     /// The Bundle, after what holds for every Bundle.
@@ -355,15 +388,7 @@ fn the_same_source_gives_the_same_bytes() {
 /// Proves: REQ-SYS-013
 #[test]
 fn a_released_report_carries_its_receipt_and_the_signature_covers_its_bytes() {
-    let receipt = Receipt {
-        entry_id: EntryId::parse("018f00000000700080000000000000aa").unwrap(),
-        index: 7,
-        leaf: Digest::of(b"leaf"),
-        tree_size: 9,
-        entry: Vec::new(),
-        proof: Vec::new(),
-        checkpoint: String::new(),
-    };
+    let receipt = receipt(EntryId::parse("018f00000000700080000000000000aa").unwrap());
     let sign = |bytes: &[u8]| Digest::of(bytes).hex();
     let release = Release { receipt: &receipt, origin: "log.example/demo", sign: &sign };
     for result in [Result::Evaluated(&reading("present", 0.8)), Result::NotEvaluated(&refusal()), FAILED] {
