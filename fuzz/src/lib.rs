@@ -1,16 +1,19 @@
 //! Fuzz targets: one plain function over bytes for each parser of outside bytes.
 //! A stable test replays `corpus/TARGET/` and deterministic mutations of it (`tests/it`), so no nightly compiler is
 //! needed; a libFuzzer driver, where a machine has one, calls the same functions.
-//! Law: no input makes a target panic, hang, or take memory without bound. Requirements: REQ-IMG-024, REQ-LOG-011.
+//! Law: no input makes a target panic, hang, or take memory without bound. Requirements: REQ-IMG-024,
+//! REQ-LOG-011, REQ-SVC-159.
 
 mod imaging;
 mod log;
 mod mutate;
+mod stow;
 mod wrap;
 
 pub use imaging::{data_set, deflated, instance, jpeg, jpeg2000, jpegls, jpegxl, picture, rle};
 pub use log::{bundle, checkpoint, entry, receipt, tile_path, vkey};
 pub use mutate::Mutator;
+pub use stow::multipart;
 
 /// A target: its name, which is its corpus folder's, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -32,4 +35,5 @@ pub const TARGETS: &[Target] = &[
     ("entry", entry),
     ("bundle", bundle),
     ("tile_path", tile_path),
+    ("multipart", multipart),
 ];

@@ -14,6 +14,7 @@ mod replay;
 mod shipped;
 mod sign;
 mod site;
+mod stow;
 mod telemetry;
 mod training;
 
