@@ -14,8 +14,9 @@ use vidimus_store::{ObjectId, Row, Subject};
 
 use super::{
     Pipeline, Reason, Status, StudyReading, Timing,
-    arrive::{Arrival, Conflict, ConflictKind, Kept, Unreadable, patient_key},
+    arrive::{Arrival, Conflict, Kept, Unreadable},
     files::{self, FhirSource, Pictures},
+    holding::patient_key,
 };
 use crate::{
     fhir::{InstanceFacts, StudyFacts},
@@ -384,16 +385,7 @@ impl Pipeline<'_> {
 
     /// A film that contradicts what is known: the first is kept, this one is refused, both are in the log.
     pub(super) fn conflict(&self, conflict: Conflict) -> anyhow::Result<StudyReading> {
-        let (reason, text) = match conflict.kind {
-            ConflictKind::Patient => (
-                "patient-conflict",
-                "Patient ID (0010,0020): the study belongs to another patient; the first to arrive is kept, this film is set aside",
-            ),
-            ConflictKind::Instance => (
-                "duplicate-instance",
-                "SOP Instance UID (0008,0018): it names another image already; the first to arrive is kept, this film is refused",
-            ),
-        };
+        let (reason, text) = (conflict.kind.code(), conflict.kind.text());
         let site = &self.house.site;
         let instance = &conflict.film.instance;
         let id = site.new_id();

@@ -8,6 +8,7 @@
 mod arrive;
 mod entries;
 mod files;
+pub(crate) mod holding;
 mod result;
 
 use std::path::Path;
