@@ -4,6 +4,7 @@
 //! (with `--json` one object a line, nothing else); progress and messages go to standard error.
 //! Exit codes: 0; 1 faults found; 2 usage.
 
+mod access;
 mod commands;
 mod fhir;
 mod gate;

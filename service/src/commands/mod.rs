@@ -8,6 +8,7 @@ mod log;
 mod model;
 mod read;
 mod replay;
+mod token;
 mod train;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -69,6 +70,8 @@ enum Verb {
     Log(log::Log),
     /// Compute past readings again and compare their digests.
     Replay(replay::Replay),
+    /// Print a bearer token of the site's own issuer for a role.
+    Token(token::Token),
     /// The models of this site.
     #[command(subcommand)]
     Model(model::Model),
@@ -90,6 +93,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Inspect(verb) => inspect::run(&verb, &common),
         Verb::Log(verb) => log::run(&verb, &common),
         Verb::Replay(verb) => replay::run(&verb, &common),
+        Verb::Token(verb) => token::run(&verb, &common),
         Verb::Model(verb) => model::run(&verb, &common),
         Verb::Dataset(verb) => dataset::run(&verb, &common),
         Verb::Train(verb) => train::run(&verb, &common),
