@@ -1,7 +1,7 @@
 //! What only browsers do: cookies by themselves, and requests that another page made them send.
 //! A cookie counts only in a request of our own pages: `Origin` or `Sec-Fetch-Site` must say so wherever the method
-//! changes something, and may not say otherwise anywhere. `SameSite=Strict` alone is not enough: to a browser every port
-//! of one host is the same site. A token in `Authorization` needs none of this: no browser adds one by itself.
+//! changes something, and may not say otherwise anywhere. `SameSite=Strict` alone is not enough: to a browser every
+//! port of one host is the same site. A token in `Authorization` needs none of this: no browser adds one by itself.
 //! Errors: [`Denial`] with `origin` or `malformed`. Source: RFC 6265 and its revision (`__Host-`), Fetch Metadata.
 
 use super::{Credentials, Denial};

@@ -1,6 +1,6 @@
 //! The site's own issuer: Ed25519 (`EdDSA`), one key a site, tokens by RFC 9068.
 //! Issuer and audience come from the log's origin, so that a token of one site is foreign at every other. `sub` is a
-//! pseudonym, the same for the same site, role and name: a keyed hash, so that nobody can find a person by trying names.
+//! pseudonym, the same for the same site, role and name: a keyed hash, so that nobody finds a person by trying names.
 //! It signs with `ed25519-dalek` and is verified with AWS-LC: two makers' code agrees on every token.
 //! Errors: `anyhow`, naming file or argument.
 
@@ -115,7 +115,8 @@ fn padded(key: &Secret) -> [u8; 64] {
     block
 }
 
-/// Whether a text can stand as a person's name. Script and markup are letters like others: whoever shows a name escapes it.
+/// Whether a text can stand as a person's name. Script and markup are letters like others: whoever shows a name escapes
+/// it.
 pub(super) fn is_name(text: &str) -> bool {
     // Direction marks could make one name look like another on the page of a signature.
     let hidden = |c: char| {

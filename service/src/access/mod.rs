@@ -112,11 +112,7 @@ struct State {
 impl Access {
     /// Opens what the site in `dir`, whose log has this origin, needs to tell callers apart; makes the issuer's keys at
     /// first use. One process a site, the one that serves: it keeps the list of what was used up.
-    pub(crate) fn open(dir: &Path, origin: &str) -> anyhow::Result<Self> {
-        Self::open_at(dir, origin, crate::site::now_ms() / 1_000)
-    }
-
-    fn open_at(dir: &Path, origin: &str, now_s: u64) -> anyhow::Result<Self> {
+    pub(crate) fn open(dir: &Path, origin: &str, now_s: u64) -> anyhow::Result<Self> {
         // Another crate may switch a second back end on; then nothing is chosen by itself. The error of a second call
         // says that it was chosen already.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
@@ -191,8 +187,8 @@ impl Access {
         Ok((caller, browser::set_cookie(&secret, from.https)))
     }
 
-    /// Ends what the request came with: the session and the token it was made from, or the token itself. The caller, and
-    /// the `Set-Cookie` line that clears the cookie.
+    /// Ends what the request came with: the session and the token it was made from, or the token and its session. The
+    /// caller, and the `Set-Cookie` line that clears the cookie.
     pub(crate) fn sign_out(&self, from: &Credentials<'_>, now_s: u64) -> Result<(Caller, String), Denial> {
         let caller = self.authenticate(from, now_s)?;
         let mut state = self.state();

@@ -1,7 +1,8 @@
 //! One-time codes and sessions of the pages, in memory: a restart ends them all.
 //! A secret is 256 random bits; only its SHA-256 is kept, and look-up goes by that digest, whose comparison takes the
 //! same time for all: time tells nothing about a secret that is not held already. Both tables are bounded.
-//! Errors: [`Denial`] with `unknown-code`, `replayed`, `expired`, `unknown-session`, `idle`. Source: AUDIT_LOG section 9.
+//! Errors: [`Denial`] with `unknown-code`, `replayed`, `expired`, `unknown-session`, `idle`.
+//! Source: AUDIT_LOG section 9.
 
 use std::collections::HashMap;
 

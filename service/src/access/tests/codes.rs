@@ -89,7 +89,7 @@ fn a_token_gives_one_session_also_after_a_restart() {
     assert_eq!(code_of(sign_in(&house, Proof::Token(&token), None, NOW)), "in");
     assert_eq!(code_of(sign_in(&house, Proof::Token(&token), None, NOW)), "replayed");
     assert_eq!(code_of(house.bearer(&token, NOW)), "in", "as a token it stays good");
-    house.access = Access::open_at(house.folder.path(), ORIGIN, NOW + 1).unwrap();
+    house.access = Access::open(house.folder.path(), ORIGIN, NOW + 1).unwrap();
     assert_eq!(code_of(sign_in(&house, Proof::Token(&token), None, NOW + 2)), "replayed");
 }
 
@@ -130,7 +130,7 @@ fn signing_out_ends_the_session_and_its_token_also_after_a_restart() {
     assert_eq!(code_of(seen(&house, &cookie, NOW + 2)), "unknown-session");
     assert_eq!(code_of(house.bearer(&token, NOW + 2)), "revoked");
     assert_eq!(code_of(sign_in(&house, Proof::Token(&token), None, NOW + 2)), "revoked");
-    house.access = Access::open_at(house.folder.path(), ORIGIN, NOW + 3).unwrap();
+    house.access = Access::open(house.folder.path(), ORIGIN, NOW + 3).unwrap();
     assert_eq!(code_of(house.bearer(&token, NOW + 4)), "revoked");
 
     let other = house.token(Role::Quality);
@@ -154,15 +154,15 @@ fn what_was_used_up_survives_a_torn_last_line_and_is_dropped_at_its_end() {
     assert!(!whole.contains(parts(&token).1["jti"].as_str().unwrap()), "only a digest is kept");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     fs::write(&path, format!("{whole}revoked 17660")).unwrap();
-    house.access = Access::open_at(house.folder.path(), ORIGIN, NOW + 1).unwrap();
+    house.access = Access::open(house.folder.path(), ORIGIN, NOW + 1).unwrap();
     assert_eq!(code_of(sign_in(&house, Proof::Token(&token), None, NOW + 2)), "replayed");
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);
-    Access::open_at(house.folder.path(), ORIGIN, NOW + 659).unwrap();
+    Access::open(house.folder.path(), ORIGIN, NOW + 659).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole, "as long as clocks may let it pass");
-    Access::open_at(house.folder.path(), ORIGIN, NOW + 660).unwrap();
+    Access::open(house.folder.path(), ORIGIN, NOW + 660).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
     fs::write(&path, "revoked x y\n").unwrap();
-    let error = Access::open_at(house.folder.path(), ORIGIN, NOW).err().unwrap();
+    let error = Access::open(house.folder.path(), ORIGIN, NOW).err().unwrap();
     assert!(format!("{error:#}").contains("access.spent: line 1"), "{error:#}");
 }
 

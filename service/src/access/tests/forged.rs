@@ -1,5 +1,5 @@
-//! Each way to forge, bend or reuse a token. Signatures are right unless the attack is on the signature, so that nothing
-//! hides behind another check.
+//! Each way to forge, bend or reuse a token. Signatures are right unless the attack is on the signature, so that
+//! nothing hides behind another check.
 
 use jsonwebtoken::{EncodingKey, crypto, jwk::Jwk};
 use proptest::prelude::*;
