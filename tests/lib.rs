@@ -2,6 +2,8 @@
 //! Errors: panics with what to do, as a test's helpers should.
 #![expect(clippy::expect_used, reason = "helpers of tests: a failure is a failed test")]
 
+pub mod http;
+
 use std::{
     env,
     path::{Path, PathBuf},
