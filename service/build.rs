@@ -1,5 +1,5 @@
-//! Lists what the program carries, so that it needs no folder beside it: the shipped bundles and the sample
-//! radiographs.
+//! Lists what the program carries, so that it needs no folder beside it: the shipped bundles, the sample radiographs
+//! and the pages.
 
 use std::{
     env,
@@ -11,7 +11,9 @@ use std::{
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let mut text = String::new();
-    for (name, folder) in [("BUNDLES", here.join("../models/bundles")), ("SAMPLES", here.join("samples"))] {
+    for (name, folder) in
+        [("BUNDLES", here.join("../models/bundles")), ("SAMPLES", here.join("samples")), ("PAGES", here.join("pages"))]
+    {
         let mut files = Vec::new();
         walk(&folder, "", &mut files);
         files.sort();

@@ -155,7 +155,7 @@ pub(crate) fn registration(bundle: &Bundle) -> anyhow::Result<ModelRegistered> {
 }
 
 /// The folder of a registered package.
-fn folder(house: &House, root: &Digest) -> PathBuf {
+pub(crate) fn folder(house: &House, root: &Digest) -> PathBuf {
     house.packages().join(root.hex())
 }
 
@@ -264,11 +264,15 @@ pub(crate) fn admit_row(house: &House, row: &ModelRow) -> anyhow::Result<Result<
 }
 
 /// The log's entries about one package.
-struct Held {
-    registrations: Vec<Receipt>,
-    evaluation: Option<Receipt>,
-    decisions: Vec<Receipt>,
-    rollouts: Vec<Receipt>,
+pub(crate) struct Held {
+    /// Every `model_registered` of its root.
+    pub registrations: Vec<Receipt>,
+    /// The `evaluation` that the newest decision cites.
+    pub evaluation: Option<Receipt>,
+    /// Every `release_decision` about it.
+    pub decisions: Vec<Receipt>,
+    /// Every `rollout` of such a decision.
+    pub rollouts: Vec<Receipt>,
 }
 
 /// An entry and its place.
@@ -286,7 +290,7 @@ impl Found {
 
 impl Held {
     /// Scans the log once.
-    fn collect(house: &House, root: &Digest) -> anyhow::Result<Self> {
+    pub(crate) fn collect(house: &House, root: &Digest) -> anyhow::Result<Self> {
         const STEP: u64 = 1024;
         let site = &house.site;
         let (mut registrations, mut decisions, mut rollouts) = (Vec::new(), Vec::new(), Vec::new());

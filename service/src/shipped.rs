@@ -29,3 +29,8 @@ pub(crate) fn bundles() -> Vec<Shipped> {
 pub(crate) fn samples() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     SAMPLES.iter().filter(|(path, _)| path.ends_with(".dcm")).map(|(path, bytes)| (*path, *bytes))
 }
+
+/// A file of the pages.
+pub(crate) fn page(name: &str) -> Option<&'static [u8]> {
+    PAGES.iter().find(|(path, _)| *path == name).map(|(_, bytes)| *bytes)
+}

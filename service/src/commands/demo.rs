@@ -6,8 +6,14 @@ use anyhow::Context as _;
 use clap::Args;
 use vidimus_imaging::import::ImportFacts;
 
-use super::{Common, exit, read};
-use crate::{gate, shipped, site::House};
+use super::{Common, exit, read, serve::Listening};
+use crate::{
+    access::Role,
+    gate,
+    http::{self, Options},
+    shipped,
+    site::House,
+};
 
 /// Arguments of `vidimus demo`.
 #[derive(Args)]
@@ -15,10 +21,13 @@ pub(crate) struct Demo {
     /// Do not serve pages after reading.
     #[arg(long)]
     no_serve: bool,
+    #[command(flatten)]
+    listening: Listening,
 }
 
 pub(super) fn run(verb: &Demo, common: &Common) -> anyhow::Result<ExitCode> {
     let output = common.output();
+    let listening = verb.listening.options()?;
     let dir = common.dir()?;
     let house = if House::exists(&dir) { House::open(&dir)? } else { House::create(&dir)? };
     anyhow::ensure!(
@@ -32,12 +41,23 @@ pub(super) fn run(verb: &Demo, common: &Common) -> anyhow::Result<ExitCode> {
     write_samples(&samples)?;
     let readings = house.readings();
     let summary = read::read_all(&house, std::slice::from_ref(&samples), &ImportFacts::default(), &readings, output)?;
-    house.close()?;
     output.text(&closing(&dir, &samples, &summary))?;
-    if !verb.no_serve {
-        eprintln!("vidimus: this version has no pages to serve yet");
+    if verb.no_serve {
+        house.close()?;
+        return Ok(exit(summary.faults()));
     }
+    let sign_in = vec![Role::Clinician, Role::Quality, Role::Regulator];
+    http::serve(house, &Options { sign_in, ready: Box::new(invite), ..listening })?;
     Ok(exit(summary.faults()))
+}
+
+/// Prints the address with its one-time sign-ins: the code stands in the fragment, which no browser sends.
+fn invite(base: &str, codes: &[(Role, String)]) {
+    eprintln!("vidimus: serving at {base}; Ctrl-C ends it. Each sign-in works once, within ten minutes:");
+    for (role, code) in codes {
+        eprintln!("  {:<10} {base}/#sign-in={code}", role.as_str());
+    }
+    eprintln!("vidimus: later, `vidimus token --role ROLE` gives a token for the sign-in page");
 }
 
 fn write_samples(folder: &Path) -> anyhow::Result<()> {

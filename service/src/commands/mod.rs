@@ -8,6 +8,7 @@ mod log;
 mod model;
 mod read;
 mod replay;
+mod serve;
 mod token;
 mod train;
 
@@ -24,7 +25,7 @@ use crate::output::Output;
 #[command(
     version,
     after_help = "Examples:
-  vidimus demo                                make a site, read the sample radiographs, show how to check
+  vidimus demo                                make a site, read the sample radiographs, serve the pages
   vidimus read film.dcm folder/ --out out/    read films, folders or a DICOMDIR at that site
   vidimus inspect film.dcm --json             what a file is, without reading it clinically
   vidimus log tiles tiles/                    the whole audit log as C2SP tlog-tiles
@@ -68,6 +69,8 @@ enum Verb {
     /// Check and export the audit log.
     #[command(subcommand)]
     Log(log::Log),
+    /// Serve the site over HTTP: DICOMweb, FHIR, the API and the pages.
+    Serve(serve::Serve),
     /// Compute past readings again and compare their digests.
     Replay(replay::Replay),
     /// Print a bearer token of the site's own issuer for a role.
@@ -92,6 +95,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Verb::Read(verb) => read::run(&verb, &common),
         Verb::Inspect(verb) => inspect::run(&verb, &common),
         Verb::Log(verb) => log::run(&verb, &common),
+        Verb::Serve(verb) => serve::run(&verb, &common),
         Verb::Replay(verb) => replay::run(&verb, &common),
         Verb::Token(verb) => token::run(&verb, &common),
         Verb::Model(verb) => model::run(&verb, &common),

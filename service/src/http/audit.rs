@@ -109,7 +109,8 @@ pub(super) fn record_denied(
     if caller.is_none() && !service.denials.admit(service) {
         return Ok(());
     }
-    let client = service.house.site.vault().commit(&subject_of(service, caller)?, &id, "client", client.0.as_bytes())?;
+    let client =
+        service.house.site.vault().commit(&subject_of(service, caller)?, &id, "client", client.0.as_bytes())?;
     let body = AccessBody {
         operation: operation.map_or("unknown", |operation| operation.id.as_ref()).into(),
         action: operation.map_or(vidimus_log::body::AccessAction::Read, |operation| operation.action),

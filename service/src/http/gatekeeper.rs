@@ -16,8 +16,7 @@ use tracing::Instrument as _;
 use vidimus_log::{EntryId, Recorder as _};
 
 use super::{
-    Answer, Call, Kind, Operation, Problem, Service, audit,
-    handlers,
+    Answer, Call, Kind, Operation, Problem, Service, audit, handlers,
     idempotency::{self, Turn},
     operation::{Place, Stream, Work},
     trace,
@@ -186,7 +185,9 @@ fn judge(operation: &Operation, request: &Request) -> Result<(), Problem> {
             Place::Header => super::find(&request.headers, name),
         };
         match value {
-            None if parameter.required => return bad(format!("{name}: missing; expected {}", parameter.shape.expected())),
+            None if parameter.required => {
+                return bad(format!("{name}: missing; expected {}", parameter.shape.expected()));
+            }
             Some(value) if !parameter.shape.holds(value) => {
                 return bad(format!("{name}: expected {}", parameter.shape.expected()));
             }
@@ -334,9 +335,7 @@ async fn run(
         Err(problem) => return Err(deny(service, operation, caller, &request, problem).await),
     };
     let (span, shared) = (tracing::Span::current(), Arc::clone(service));
-    let task = web::block(move || {
-        span.in_scope(|| work(&shared, operation, handler, caller.as_ref(), request, body))
-    });
+    let task = web::block(move || span.in_scope(|| work(&shared, operation, handler, caller.as_ref(), request, body)));
     let limit = Duration::from_secs(operation.limits.seconds);
     let answer = match timeout(limit, task).await {
         Ok(Ok(answer)) => answer?,
@@ -412,9 +411,8 @@ pub(super) async fn elsewhere(request: HttpRequest, allow: Option<&'static str>)
         }
     };
     let (client, code, shared, inner) = (known.client.clone(), problem.code(), Arc::clone(&service), span.clone());
-    let recorded = web::block(move || {
-        inner.in_scope(|| audit::record_denied(&shared, None, caller.as_ref(), id, &client, code))
-    });
+    let recorded =
+        web::block(move || inner.in_scope(|| audit::record_denied(&shared, None, caller.as_ref(), id, &client, code)));
     let problem = match recorded.await {
         Ok(Err(fault)) => fault,
         _ => problem,

@@ -154,9 +154,11 @@ impl Call<'_> {
             let family = bare.split('/').next().unwrap_or_default();
             ranges.iter().any(|range| range == "*/*" || range == bare || *range == format!("{family}/*"))
         };
-        offered.iter().copied().find(|media| takes(media)).ok_or_else(|| {
-            Problem::new(Kind::NotAcceptable, format!("Accept: given is {}", offered.join(" or ")))
-        })
+        offered
+            .iter()
+            .copied()
+            .find(|media| takes(media))
+            .ok_or_else(|| Problem::new(Kind::NotAcceptable, format!("Accept: given is {}", offered.join(" or "))))
     }
 
     /// The draft of this request's own `access` entry with the result `granted`; its commitments are durable. For

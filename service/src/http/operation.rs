@@ -274,9 +274,7 @@ impl Shape {
             }
             Self::Word(words) => words.contains(&value),
             Self::Boolean => matches!(value, "true" | "false"),
-            Self::Time => {
-                time::OffsetDateTime::parse(value, &time::format_description::well_known::Rfc3339).is_ok()
-            }
+            Self::Time => time::OffsetDateTime::parse(value, &time::format_description::well_known::Rfc3339).is_ok(),
             Self::Uid => {
                 let part = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
                 (1..=64).contains(&value.len()) && value.split('.').all(part)

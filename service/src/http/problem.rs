@@ -215,7 +215,10 @@ impl From<anyhow::Error> for Problem {
             return Self::new(Kind::NoRoom, "there is no room on the disk: nothing was recorded, nothing was lost");
         }
         if let Some(VaultError::Erased) = error.downcast_ref::<VaultError>() {
-            return Self::new(Kind::NotFound, "the patient's data was erased: what is asked for can no longer be opened");
+            return Self::new(
+                Kind::NotFound,
+                "the patient's data was erased: what is asked for can no longer be opened",
+            );
         }
         tracing::error!(target: "vidimus", error = %format!("{error:#}"), "a request failed");
         Self::new(Kind::Internal, "the program could not do this; the operator's log says why, under the request's id")

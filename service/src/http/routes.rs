@@ -9,10 +9,7 @@ use vidimus_log::body::{AccessAction, AccessWhat};
 use super::{
     Operation, Parameter, Reply, Shape, Stream, Verb, handlers as on, header, ok, operation::Limits, path, query,
 };
-use crate::{
-    access::Role::{self, Admin, Clinician, Modality, Quality, Regulator},
-    fhir,
-};
+use crate::access::Role::{self, Admin, Clinician, Modality, Quality, Regulator};
 
 const PUBLIC: &[Role] = &[];
 const SENDERS: &[Role] = &[Modality, Clinician];
@@ -57,7 +54,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(readings());
     all.extend(log());
     all.extend(models());
-    all.extend(fhir::rest::operations());
+    // fhir::rest::operations() joins here
     all
 }
 
@@ -144,7 +141,12 @@ fn readings() -> Vec<Operation> {
                 KEY,
             ])
             .body(&["application/dicom", "image/png", "image/jpeg"], None)
-            .replies(Reply { status: 202, media: JSON, schema: Some("Accepted"), summary: "Durable, and it will be read" })
+            .replies(Reply {
+                status: 202,
+                media: JSON,
+                schema: Some("Accepted"),
+                summary: "Durable, and it will be read",
+            })
             .faults(&[409, 413, 415, 422])
             .streams(Stream::Upload),
         Operation::new("readings.show", Verb::Get, "/readings/{id}", READERS, on::readings::show)
@@ -206,7 +208,11 @@ fn stow(id: &'static str, address: &'static str, parameters: &[Parameter]) -> Op
     const DICOM: &[&str] = &["application/dicom+json"];
     let reply = |status, summary| Reply { status, media: DICOM, schema: Some("DicomJson"), summary };
     Operation::new(id, Verb::Post, address, SENDERS, on::none)
-        .about("dicomweb", AccessWhat::Study, "STOW-RS: store instances; each study is then read without further asking")
+        .about(
+            "dicomweb",
+            AccessWhat::Study,
+            "STOW-RS: store instances; each study is then read without further asking",
+        )
         .limits(STOW_BYTES_MAX, 600)
         .takes(parameters)
         .takes(&[KEY])

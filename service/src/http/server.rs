@@ -175,8 +175,8 @@ pub(super) fn route(config: &mut web::ServiceConfig) {
             );
         }
         let allow: &'static str = Box::leak(allow.join(", ").into_boxed_str());
-        resource = resource
-            .default_service(web::to(move |request: HttpRequest| gatekeeper::elsewhere(request, Some(allow))));
+        resource =
+            resource.default_service(web::to(move |request: HttpRequest| gatekeeper::elsewhere(request, Some(allow))));
         config.service(resource);
     }
     config.default_service(web::to(|request: HttpRequest| gatekeeper::elsewhere(request, None)));
