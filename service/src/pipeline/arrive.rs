@@ -59,7 +59,7 @@ fn shown(path: &Path) -> String {
 
 /// Opens a film.
 fn open(path: &Path, facts: &ImportFacts) -> Result<(Instance, Vec<u8>), String> {
-    instance_of(vidimus_imaging::read_file(path).map_err(|error| error.to_string())?, facts)
+    instance_of(vidimus_imaging::read_file(path).map_err(|error| error.to_string())?, Some(facts))
 }
 
 /// The stated facts with UIDs that follow from them and from the picture: under other facts it is another instance.

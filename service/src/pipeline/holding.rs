@@ -250,11 +250,13 @@ impl<'a> Holding<'a> {
     }
 }
 
-/// Reads bytes as an instance. A picture (PNG, JPEG) carries no metadata: it becomes an instance with the facts that
-/// the caller states. Back come the instance and its bytes; an error names the attribute and holds no patient data.
-pub(crate) fn instance_of(mut bytes: Vec<u8>, facts: &ImportFacts) -> Result<(Instance, Vec<u8>), String> {
+/// Reads bytes as an instance. A picture (PNG, JPEG) carries no metadata: where the caller states facts it becomes an
+/// instance with them, elsewhere it is none. Back come the instance and its bytes; an error names the attribute and
+/// holds no patient data.
+pub(crate) fn instance_of(mut bytes: Vec<u8>, facts: Option<&ImportFacts>) -> Result<(Instance, Vec<u8>), String> {
     let text = |error: vidimus_imaging::ImagingError| error.to_string();
-    if bytes.starts_with(b"\x89PNG") || bytes.starts_with(&[0xff, 0xd8, 0xff]) {
+    let picture = bytes.starts_with(b"\x89PNG") || bytes.starts_with(&[0xff, 0xd8, 0xff]);
+    if let Some(facts) = facts.filter(|_| picture) {
         bytes = picture_to_instance(&bytes, &identified(&bytes, facts)).map_err(text)?;
     }
     let instance = Instance::from_bytes(&bytes).map_err(text)?;
