@@ -73,17 +73,24 @@ pub(crate) fn open(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteErro
     Ok(connection)
 }
 
-/// Opens a file for reading: nothing that this connection does can change it.
+/// Opens a file for reading and checks its schema: nothing that this connection does can change it.
 pub(crate) fn open_read(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteError> {
-    let mut connection = open_checked(dir, kind)?;
+    let mut connection = open_reading(dir, kind)?;
     let found = number(&mut connection, kind, "PRAGMA user_version")?;
     if found < kind.schema {
         return Err(SiteError::OlderSchema { path: dir.join(kind.file), found, known: kind.schema });
     }
-    let readonly = "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=5000; \
-                    PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA mmap_size=0;";
-    connection.batch_execute(readonly).map_err(SiteError::database(kind.file, "set up for reading"))?;
     check_schema(&mut connection, kind)?;
+    Ok(connection)
+}
+
+/// Opens a further connection for reading, to a file whose schema was checked.
+pub(crate) fn open_reading(dir: &Path, kind: &Kind) -> Result<SqliteConnection, SiteError> {
+    let mut connection = open_checked(dir, kind)?;
+    let readonly = "PRAGMA query_only=ON; PRAGMA wal_autocheckpoint=0; PRAGMA busy_timeout=5000; \
+                    PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF; PRAGMA mmap_size=0; \
+                    PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY;";
+    connection.batch_execute(readonly).map_err(SiteError::database(kind.file, "set up for reading"))?;
     Ok(connection)
 }
 

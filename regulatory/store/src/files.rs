@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
     path::Path,
+    time::Duration,
 };
 
 use crate::SiteError;
@@ -82,14 +83,23 @@ pub(crate) fn refuse_others(path: &Path, mask: u32, what: &'static str) -> Resul
     Ok(())
 }
 
+/// How often the lock is tried, and the pause between: a process that this one is just starting holds a copy of every
+/// open file for a moment, so of a lock that was given back already.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 /// Takes the site's lock for as long as the file lives.
 pub(crate) fn lock(dir: &Path) -> Result<File, SiteError> {
     let path = dir.join("lock");
     let open = private().read(true).write(true).create(true).truncate(false).open(&path);
     let file = open.map_err(SiteError::io("open the lock", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(SiteError::Locked { dir: dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(SiteError::io("lock", &path)(error)),
+    for tried in 1.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(fs::TryLockError::WouldBlock) if tried < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+            Err(fs::TryLockError::WouldBlock) => return Err(SiteError::Locked { dir: dir.to_owned() }),
+            Err(fs::TryLockError::Error(error)) => return Err(SiteError::io("lock", &path)(error)),
+        }
     }
+    Ok(file)
 }

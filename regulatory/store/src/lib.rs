@@ -7,21 +7,26 @@
 
 mod anchor;
 mod audit;
+mod batch;
 mod check;
 mod database;
 mod error;
 mod files;
 mod keys;
+mod latency;
 mod log;
 mod nodes;
 mod opening;
 mod queries;
+mod queue;
+mod reads;
 mod registry;
 mod resources;
 mod rows;
 mod rules;
 mod seal;
 mod search;
+mod sequencer;
 mod site;
 mod tables;
 mod vault;
@@ -29,6 +34,7 @@ mod work;
 mod worklist;
 
 pub use error::{SiteError, VaultError};
+pub use latency::AppendLatency;
 pub use opening::{BootFacts, SiteFacts};
 pub use registry::{InstanceRow, ModelRow, ReadingRow};
 pub use resources::{ResourceQuery, ResourceRow};

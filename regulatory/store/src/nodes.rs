@@ -3,7 +3,7 @@
 
 use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection};
 use vidimus_log::{
-    Digest, Source, SourceError,
+    Digest, EntryId, Source, SourceError,
     tile::{self, Edge, Name},
     tree::{self, Nodes},
 };
@@ -63,6 +63,17 @@ pub(crate) fn bodies(connection: &mut SqliteConnection, from: u64, to: u64) -> R
         .select(log_entry::body)
         .load(connection)
         .map_err(database)
+}
+
+/// The index of the entry with this id.
+pub(crate) fn index_of(connection: &mut SqliteConnection, id: &EntryId) -> Result<Option<u64>, SiteError> {
+    let row: Option<i64> = log_entry::table
+        .filter(log_entry::entry_id.eq(id.as_bytes().as_slice()))
+        .select(log_entry::idx)
+        .first(connection)
+        .optional()
+        .map_err(database)?;
+    Ok(row.map(natural))
 }
 
 /// The roots of the full tiles `from..to` of a level.

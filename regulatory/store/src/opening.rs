@@ -1,7 +1,10 @@
 //! Making and opening of a site: keys, databases, the first entry; lock, checks, boot, what an earlier process left.
 //! Errors: [`SiteError`], before anything is appended. Source: AUDIT_LOG sections 6 to 8.
 
-use std::{path::Path, sync::Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use diesel::{
     Connection as _, ExpressionMethods as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
@@ -17,9 +20,12 @@ use vidimus_log::{
 use crate::{
     Site, SiteError, Vault, anchor,
     anchor::Anchor,
+    batch::Log,
     check, database, files, keys,
-    log::{Head, Log, Writer, new_id, now_ms},
+    log::{Head, new_id, now_ms},
     nodes::natural,
+    reads::Reads,
+    sequencer::Sequencer,
     tables::{log_meta, open_intent},
 };
 
@@ -134,19 +140,23 @@ impl Site {
         };
         let vault = database::open(dir, &database::VAULT)?;
         let kek = keys::read(&dir.join("keys").join("kek.1"))?;
-        let writer = Some(Writer { key, anchor });
-        let log =
-            Log { connection, origin: vkey.name().to_owned(), head, boot: None, writer, fence: None, clock: now_ms };
+        let head = Arc::new(head);
+        let seen = Mutex::new(Arc::clone(&head));
+        let log = Log { connection, origin: vkey.name().to_owned(), head, boot: None, key, anchor, fence: None };
         let site = Self {
             dir: dir.to_owned(),
             index_key: keys::read(&dir.join("keys").join("index.key"))?,
+            reads: Reads::new(dir, &database::LOG, None),
+            writer: Some(Sequencer::start(log)?),
+            seen,
             vault: Vault::new(vault, dir, vkey.name(), kek, true),
             key: vkey,
-            log: Mutex::new(log),
             _lock: Some(lock),
         };
         let receipt = site.record(Draft::system(new_id(), body))?;
-        site.log().boot = Some(receipt.entry_id);
+        if let Some(writer) = &site.writer {
+            writer.announce(receipt.entry_id);
+        }
         site.close_interrupted()?;
         Ok(site)
     }
@@ -158,14 +168,14 @@ impl Site {
         let head = read_head(&mut connection, &key)?;
         let vault = database::open_read(dir, &database::VAULT)?;
         let kek = keys::read(&dir.join("keys").join("kek.1"))?;
-        let origin = key.name().to_owned();
-        let log = Log { connection, origin, head, boot: None, writer: None, fence: None, clock: now_ms };
         Ok(Self {
             dir: dir.to_owned(),
             index_key: keys::read(&dir.join("keys").join("index.key"))?,
+            reads: Reads::new(dir, &database::LOG, Some(connection)),
+            writer: None,
+            seen: Mutex::new(Arc::new(head)),
             vault: Vault::new(vault, dir, key.name(), kek, false),
             key,
-            log: Mutex::new(log),
             _lock: None,
         })
     }
@@ -174,7 +184,7 @@ impl Site {
     fn close_interrupted(&self) -> Result<(), SiteError> {
         let rows: Vec<(Vec<u8>, i64)> = open_intent::table
             .select((open_intent::intent_id, open_intent::idx))
-            .load(&mut self.log().connection)
+            .load(&mut *self.reads.take()?)
             .map_err(SiteError::database("log.db", "read the open intents"))?;
         for (_, index) in rows {
             let entry = self.entry(natural(index))?;
@@ -210,7 +220,7 @@ impl Site {
 }
 
 /// The verified head on a snapshot, as another process may append meanwhile.
-pub(crate) fn read_head(connection: &mut SqliteConnection, key: &VerifyingKey) -> Result<Head, SiteError> {
+fn read_head(connection: &mut SqliteConnection, key: &VerifyingKey) -> Result<Head, SiteError> {
     let failed = SiteError::database("log.db", "begin reading");
     connection.batch_execute("BEGIN").map_err(&failed)?;
     let head = check::head(connection, key);

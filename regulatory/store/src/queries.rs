@@ -12,7 +12,7 @@ use crate::{
 impl Site {
     /// Reads on a connection.
     fn read<T>(&self, query: impl FnOnce(&mut SqliteConnection) -> Result<T, SiteError>) -> Result<T, SiteError> {
-        query(&mut self.log().connection)
+        query(&mut *self.reads.take()?)
     }
 
     /// The instance under this keyed hash of its SOP instance UID.

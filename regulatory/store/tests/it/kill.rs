@@ -12,6 +12,8 @@ use vidimus_log::{EntryId, RecordError, Recorder as _};
 use crate::common::{incident, made, opened};
 
 const CHILD: &str = "VIDIMUS_TEST_CHILD";
+/// How many callers append in it at once.
+const CALLERS: &str = "VIDIMUS_TEST_CALLERS";
 const CHILD_TEST: &str = "kill::the_process_that_the_other_tests_kill";
 
 /// Appends until it is killed or refused, and says each acknowledged entry on standard output. Without [`CHILD`], as in
@@ -27,14 +29,23 @@ fn the_process_that_the_other_tests_kill() {
         return;
     };
     let site = opened(Path::new(&dir));
-    let mut out = std::io::stdout();
+    let callers = std::env::var(CALLERS).map_or(1, |callers| callers.parse().unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..callers {
+            scope.spawn(|| append_until_the_end(&site));
+        }
+    });
+}
+
+fn append_until_the_end(site: &vidimus_store::Site) {
+    let say = |line: String| std::io::stdout().write_all(line.as_bytes()).unwrap();
     for number in 0..100_000 {
         match site.record(incident(site.new_id(), &format!("{number} {}", "pad ".repeat(200)))) {
-            Ok(receipt) => writeln!(out, "\nack {} {} {}", receipt.entry_id, receipt.index, receipt.leaf).unwrap(),
+            Ok(receipt) => say(format!("\nack {} {} {}\n", receipt.entry_id, receipt.index, receipt.leaf)),
             Err(error) => {
                 let after = site.record(incident(site.new_id(), "after"));
                 let fenced = matches!((&error, &after), (RecordError::Fenced(_), Err(RecordError::ReadOnly { .. })));
-                writeln!(out, "\nend fenced={fenced} {error}").unwrap();
+                say(format!("\nend fenced={fenced} {error}\n"));
                 // No destructor: the process ends as one that must not write any more.
                 std::process::exit(75);
             }
@@ -54,7 +65,7 @@ fn acknowledged(line: &str) -> Option<Acknowledged> {
     Some(Acknowledged { id, index: words.next()?.parse().ok()?, leaf: words.next()?.to_owned() })
 }
 
-fn child(dir: &Path, through: Option<&str>) -> Command {
+fn child(dir: &Path, callers: usize, through: Option<&str>) -> Command {
     let binary = std::env::current_exe().unwrap();
     let arguments = ["--exact", CHILD_TEST, "--nocapture", "--test-threads=1"];
     let mut command = match through {
@@ -65,7 +76,12 @@ fn child(dir: &Path, through: Option<&str>) -> Command {
             shell
         }
     };
-    command.args(arguments).env(CHILD, dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(arguments)
+        .env(CHILD, dir)
+        .env(CALLERS, callers.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     command
 }
 
@@ -84,7 +100,8 @@ fn every_acknowledged_entry_survives_a_process_killed_at_any_moment() {
     let dir = made();
     let mut ledger = Vec::new();
     for round in 0..20 {
-        let mut process = child(dir.path(), None).spawn().unwrap();
+        let callers = if round % 2 == 0 { 16 } else { 1 };
+        let mut process = child(dir.path(), callers, None).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let wanted = ledger.len() + 1 + round * 3;
         for line in lines {
@@ -106,7 +123,7 @@ fn every_acknowledged_entry_survives_a_process_killed_at_any_moment() {
 fn a_write_that_the_system_refuses_fences_the_log_and_loses_nothing_acknowledged() {
     let dir = made();
     // No file may grow beyond a few hundred kilobytes; the signal that goes with it is ignored, so that write fails.
-    let output = child(dir.path(), Some("trap '' XFSZ; ulimit -f 700; exec \"$@\"")).output().unwrap();
+    let output = child(dir.path(), 1, Some("trap '' XFSZ; ulimit -f 700; exec \"$@\"")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(75), "{text}");
     assert!(text.lines().any(|line| line.starts_with("end fenced=true")), "{text}");
@@ -119,7 +136,7 @@ fn a_write_that_the_system_refuses_fences_the_log_and_loses_nothing_acknowledged
 #[test]
 fn a_site_held_by_another_process_is_refused_until_it_ends() {
     let dir = made();
-    let mut process = child(dir.path(), None).spawn().unwrap();
+    let mut process = child(dir.path(), 1, None).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| acknowledged(&line.unwrap()).is_some()));
     let refused = vidimus_store::Site::open(dir.path(), &crate::common::boot()).err().unwrap();

@@ -7,6 +7,8 @@ mod faults;
 #[cfg(test)]
 mod folder;
 #[cfg(test)]
+mod group;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod rows;
