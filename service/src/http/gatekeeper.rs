@@ -16,12 +16,15 @@ use tracing::Instrument as _;
 use vidimus_log::{EntryId, Recorder as _};
 
 use super::{
-    Answer, Call, Kind, Operation, Problem, Service, audit, handlers,
+    Answer, Call, Kind, Operation, Problem, Service, Streamed, audit,
     idempotency::{self, Turn},
     operation::{Place, Stream, Work},
     trace,
 };
-use crate::access::{Caller, Credentials, Denial};
+use crate::{
+    access::{Caller, Credentials, Denial},
+    stow,
+};
 
 /// A sender that is silent for so long has stopped.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -355,13 +358,12 @@ async fn streamed(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let id = request.id;
-    let request = Arc::new(request);
     let Some(caller) = caller else { return Err(super::nobody()) };
-    let caller = Arc::new(caller);
-    let answer = handlers::stream(service, operation, stream, &caller, &request, payload).await;
-    match answer {
+    let (request, caller) = (Arc::new(request), Arc::new(caller));
+    let streamed = Streamed { service: Arc::clone(service), operation, caller: Arc::clone(&caller), request };
+    match stow::take(&streamed, stream, payload).await {
         Ok(answer) => Ok(response(answer, id)),
-        Err(problem) => Err(deny(service, operation, Some(Caller::clone(&caller)), &request, problem).await),
+        Err(problem) => Err(deny(service, operation, Some(Caller::clone(&caller)), &streamed.request, problem).await),
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
     metrics::Metrics,
     queue::Queue,
     site::House,
+    stow::Arrivals,
 };
 
 /// Everything that requests share.
@@ -50,6 +51,8 @@ pub(crate) struct Service {
     pub tls: bool,
     /// Digest of the table's access rules: the `policy` of every `access` entry.
     pub policy: Digest,
+    /// Instances on their way in.
+    pub arrivals: Arrivals,
     /// Strangers' denials that may still be listed one by one.
     denials: audit::Denials,
     /// Idempotency keys whose first request is still at work.
@@ -134,31 +137,7 @@ impl Call<'_> {
     /// Whether the caller takes one of these media types; the first that is taken. RFC 9110 section 12.5.1, without
     /// weights: the order is ours.
     pub(crate) fn accepts(&self, offered: &[&'static str]) -> Result<&'static str, Problem> {
-        let Some(accept) = self.header("accept").map(str::trim).filter(|accept| !accept.is_empty()) else {
-            return offered.first().copied().ok_or_else(|| Problem::new(Kind::NotAcceptable, "nothing is offered"));
-        };
-        let ranges: Vec<String> = accept
-            .split(',')
-            .filter_map(|range| {
-                let mut parts = range.split(';');
-                let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-                let refused = parts.any(|part| {
-                    let part = part.trim().to_ascii_lowercase();
-                    part.strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0))
-                });
-                (!refused).then_some(name)
-            })
-            .collect();
-        let takes = |media: &str| {
-            let bare = media.split(';').next().unwrap_or_default().trim();
-            let family = bare.split('/').next().unwrap_or_default();
-            ranges.iter().any(|range| range == "*/*" || range == bare || *range == format!("{family}/*"))
-        };
-        offered
-            .iter()
-            .copied()
-            .find(|media| takes(media))
-            .ok_or_else(|| Problem::new(Kind::NotAcceptable, format!("Accept: given is {}", offered.join(" or "))))
+        accepted(self.header("accept"), offered)
     }
 
     /// The draft of this request's own `access` entry with the result `granted`; its commitments are durable. For
@@ -169,8 +148,88 @@ impl Call<'_> {
     }
 }
 
+/// The first of the offered media types that an `Accept` header takes.
+pub(crate) fn accepted(accept: Option<&str>, offered: &[&'static str]) -> Result<&'static str, Problem> {
+    let Some(accept) = accept.map(str::trim).filter(|accept| !accept.is_empty()) else {
+        return offered.first().copied().ok_or_else(|| Problem::new(Kind::NotAcceptable, "nothing is offered"));
+    };
+    let ranges: Vec<String> = accept
+        .split(',')
+        .filter_map(|range| {
+            let mut parts = range.split(';');
+            let name = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+            let refused = parts.any(|part| {
+                let part = part.trim().to_ascii_lowercase();
+                part.strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0))
+            });
+            (!refused).then_some(name)
+        })
+        .collect();
+    let takes = |media: &str| {
+        let bare = media.split(';').next().unwrap_or_default().trim();
+        let family = bare.split('/').next().unwrap_or_default();
+        ranges.iter().any(|range| range == "*/*" || range == bare || *range == format!("{family}/*"))
+    };
+    offered
+        .iter()
+        .copied()
+        .find(|media| takes(media))
+        .ok_or_else(|| Problem::new(Kind::NotAcceptable, format!("Accept: given is {}", offered.join(" or "))))
+}
+
 fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// A request whose body streams, let through by the gatekeeper. Cheap to clone: it goes where the work goes.
+#[derive(Clone)]
+pub(crate) struct Streamed {
+    /// What is shared.
+    pub service: Arc<Service>,
+    /// Its row of the table.
+    pub operation: &'static Operation,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    request: Arc<gatekeeper::Request>,
+}
+
+impl Streamed {
+    /// The site.
+    pub(crate) fn house(&self) -> &House {
+        &self.service.house
+    }
+
+    /// The id of its `access` entry, and of the request.
+    pub(crate) fn id(&self) -> EntryId {
+        self.request.id
+    }
+
+    /// Scheme and authority under which the caller knows the service.
+    pub(crate) fn base(&self) -> &str {
+        &self.request.base
+    }
+
+    /// A parameter of the path, in the form that the table states.
+    pub(crate) fn path(&self, name: &str) -> Option<&str> {
+        find(&self.request.path, name)
+    }
+
+    /// A parameter of the query, in the form that the table states.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        find(&self.request.query, name)
+    }
+
+    /// A header's value, its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        find(&self.request.headers, name)
+    }
+
+    /// The draft of this request's own `access` entry, granted; its commitments are durable. Blocks.
+    pub(crate) fn audit(&self, subject: Option<&Digest>, why: &str, refs: Vec<Ref>) -> Result<Draft, Problem> {
+        let said = audit::Granted { subject, why, refs };
+        let request = &self.request;
+        audit::granted(&self.service, self.operation, Some(&self.caller), request.id, &request.client, said)
+    }
 }
 
 /// What a handler answers.

@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     queue::{Queue, QueueOptions},
     site::House,
+    stow::Arrivals,
 };
 
 /// Time for a request's headers.
@@ -67,6 +68,7 @@ pub(crate) fn serve(house: House, options: &Options) -> anyhow::Result<()> {
         public_url: options.public_url.clone(),
         tls: tls.is_some(),
         policy: audit::policy(),
+        arrivals: Arrivals::open(house.site.dir())?,
         denials: audit::Denials::new(),
         in_flight: idempotency::InFlight::default(),
     });

@@ -255,8 +255,7 @@ impl<'a> Holding<'a> {
 /// holds no patient data.
 pub(crate) fn instance_of(mut bytes: Vec<u8>, facts: Option<&ImportFacts>) -> Result<(Instance, Vec<u8>), String> {
     let text = |error: vidimus_imaging::ImagingError| error.to_string();
-    let picture = bytes.starts_with(b"\x89PNG") || bytes.starts_with(&[0xff, 0xd8, 0xff]);
-    if let Some(facts) = facts.filter(|_| picture) {
+    if let Some(facts) = facts.filter(|_| is_picture(&bytes)) {
         bytes = picture_to_instance(&bytes, &identified(&bytes, facts)).map_err(text)?;
     }
     let instance = Instance::from_bytes(&bytes).map_err(text)?;
@@ -271,6 +270,11 @@ pub(crate) fn instance_of(mut bytes: Vec<u8>, facts: Option<&ImportFacts>) -> Re
         }
     }
     Ok((instance, bytes))
+}
+
+/// Whether the bytes begin as a PNG or a JPEG does.
+pub(crate) fn is_picture(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG") || bytes.starts_with(&[0xff, 0xd8, 0xff])
 }
 
 /// Digits and dots, at most 64 (DICOM PS3.5 section 9.1).

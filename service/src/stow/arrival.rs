@@ -20,7 +20,7 @@ use super::{
     spool::{Span, Spool},
 };
 use crate::{
-    pipeline::holding::{Holding, Verdict, instance_of, is_uid, patient_key},
+    pipeline::holding::{Holding, Verdict, instance_of, is_picture, is_uid, patient_key},
     site::House,
 };
 
@@ -30,24 +30,13 @@ const TRIES: u32 = 3;
 /// Why a request stored nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArrivalError {
-    /// It may be sent again.
+    /// Memory stayed taken, or another request was at the same study: it may be sent again.
     #[error(transparent)]
     Busy(#[from] Busy),
     /// The spool, the vault or the log failed.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
 }
-
-macro_rules! failed {
-    ($($error:ty),*) => {
-        $(impl From<$error> for ArrivalError {
-            fn from(error: $error) -> Self {
-                Self::Failed(error.into())
-            }
-        })*
-    };
-}
-failed!(RecordError, super::spool::SpoolError, vidimus_store::SiteError, vidimus_store::VaultError);
 
 /// A part that has come whole.
 #[derive(Clone, Debug)]
@@ -97,26 +86,26 @@ pub(crate) struct Received {
     pub patient: Option<Digest>,
 }
 
-/// Makes the request's own `access` entry, for the patient concerned and with the code of what became of it.
-pub(crate) type Audit<'a> = &'a dyn Fn(Option<&Digest>, &str) -> anyhow::Result<Draft>;
-
-/// Stores the parts of a request. With `alone` nothing but a stored part is recorded as granted.
-pub(crate) fn receive(
+/// Stores the parts of a request. `audit` makes the request's own `access` entry, for the patient concerned and with
+/// the code of what became of it. With `alone` a request that stored nothing gets none from here.
+pub(crate) fn receive<E: From<ArrivalError>>(
     house: &House,
     arrivals: &Arrivals,
     parts: &Parts<'_>,
     alone: bool,
-    audit: Audit<'_>,
-) -> Result<Received, ArrivalError> {
+    audit: impl Fn(Option<&Digest>, &str) -> Result<Draft, E>,
+) -> Result<Received, E> {
+    let failed = |error: anyhow::Error| E::from(ArrivalError::Failed(error));
     for again in (0..TRIES).rev() {
         let mut holding = Holding::new(house, &arrivals.people);
         let (mut judged, mut rows) = (Vec::with_capacity(parts.parts.len()), Rows::default());
         for part in parts.parts {
-            let _memory = arrivals.memory(part.span.digest.map_or(0, |_| part.span.length))?;
+            let length = part.span.digest.map_or(0, |_| part.span.length);
+            let _memory = arrivals.memory(length).map_err(ArrivalError::from)?;
             judged.push(judge(house, &mut holding, parts, part, &mut rows)?);
         }
         let _held = arrivals.hold(holding.new_studies());
-        if !holding.still_true()? {
+        if !holding.still_true().map_err(failed)? {
             continue;
         }
         let patient = only_patient(&judged);
@@ -130,14 +119,14 @@ pub(crate) fn receive(
                 Ok(receipt) => Some(receipt),
                 // Another request recorded the same UID meanwhile.
                 Err(RecordError::Refused { .. }) if again > 0 => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(failed(error.into())),
             }
         };
         holding.recorded();
-        failure::record(house, (&by.0, by.1.as_ref()), &refusals(&judged))?;
+        failure::record(house, (&by.0, by.1.as_ref()), &refusals(&judged)).map_err(failed)?;
         return Ok(Received { receipt, parts: judged, patient });
     }
-    Err(Busy.into())
+    Err(ArrivalError::from(Busy).into())
 }
 
 /// The code of what became of a request.
@@ -188,7 +177,12 @@ fn judge(
     if parts.picture.is_none() && part.media != DICOM {
         return fail(Failure::Media);
     }
-    let Some(bytes) = parts.spool.read(&part.span)? else { return fail(Failure::TooLong) };
+    let Some(bytes) = parts.spool.read(&part.span).map_err(anyhow::Error::from)? else {
+        return fail(Failure::TooLong);
+    };
+    if parts.picture.is_some() && !is_picture(&bytes) {
+        return fail(Failure::NotUnderstood("the bytes are no PNG and no JPEG".into()));
+    }
     let (instance, bytes) = match instance_of(bytes, parts.picture) {
         Ok(read) => read,
         Err(why) => return fail(Failure::NotUnderstood(why)),

@@ -53,17 +53,3 @@ pub(super) fn time_text(ms: u64) -> String {
 pub(super) fn limit(call: &Call<'_>) -> usize {
     call.query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(50)
 }
-
-use super::{Operation, Service, gatekeeper::Request, operation::Stream};
-use crate::access::Caller;
-use std::sync::Arc;
-pub(super) async fn stream(
-    _: &Arc<Service>,
-    _: &'static Operation,
-    _: Stream,
-    _: &Arc<Caller>,
-    _: &Arc<Request>,
-    _: actix_web::web::Payload,
-) -> Result<Answer, Problem> {
-    Err(Problem::new(Kind::Internal, "no"))
-}
