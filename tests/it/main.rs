@@ -7,6 +7,8 @@ mod faults;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
+mod http_stow;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod site;

@@ -83,7 +83,7 @@ async fn pump(mut writer: Writer, limits: Limits, mut payload: web::Payload) -> 
         if bytes > limits.body_bytes {
             return Err(too_large(limits));
         }
-        if begun.elapsed() > GRACE && bytes < begun.elapsed().as_secs() * RATE_MIN {
+        if drips(begun.elapsed(), bytes) {
             return Err(slow("the sender was slower than 1 KiB a second"));
         }
         waiting += chunk.len();
@@ -107,6 +107,11 @@ async fn write(mut writer: Writer, batch: Vec<Bytes>) -> Result<Writer, Problem>
         Ok::<_, Problem>(writer)
     });
     task.await.map_err(|_| Problem::new(Kind::Internal, "the body was not read to its end"))?
+}
+
+/// Whether a sender is slower than any line that works.
+fn drips(elapsed: Duration, bytes: u64) -> bool {
+    elapsed > GRACE && bytes < elapsed.as_secs() * RATE_MIN
 }
 
 fn slow(detail: &str) -> Problem {
@@ -187,5 +192,18 @@ impl Writer {
             }
         }
         Ok((self.spool, self.parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves: REQ-SVC-169
+    #[test]
+    fn a_sender_below_the_rate_drips_once_its_grace_is_over() {
+        assert!(!drips(GRACE, 1));
+        assert!(drips(GRACE + Duration::from_secs(1), 31 * RATE_MIN - 1));
+        assert!(!drips(GRACE + Duration::from_secs(1), 31 * RATE_MIN));
     }
 }
