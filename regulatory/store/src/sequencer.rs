@@ -43,6 +43,15 @@ struct Shared {
 }
 
 impl Sequencer {
+    /// Whether the log is not fenced. While a batch is being written it is not.
+    pub(crate) fn takes_entries(&self) -> bool {
+        match self.shared.log.try_lock() {
+            Ok(log) => log.fence.is_none(),
+            Err(std::sync::TryLockError::WouldBlock) => true,
+            Err(std::sync::TryLockError::Poisoned(_)) => false,
+        }
+    }
+
     /// Starts the thread.
     pub(crate) fn start(log: Log) -> Result<Self, SiteError> {
         let origin = log.origin.clone();

@@ -109,6 +109,11 @@ impl Site {
         self.writer()?.append(&self.reads, drafts)
     }
 
+    /// Whether the log takes entries: the site was opened for writing, and no write's outcome is in doubt.
+    pub fn takes_entries(&self) -> bool {
+        self.writer.as_ref().is_some_and(Sequencer::takes_entries)
+    }
+
     /// Number of entries; for a reader those at its opening or its last receipt.
     pub fn size(&self) -> u64 {
         self.head().frontier.size()

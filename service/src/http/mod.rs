@@ -15,6 +15,8 @@ mod operation;
 mod problem;
 mod routes;
 mod server;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 use std::sync::Arc;

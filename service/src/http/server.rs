@@ -139,7 +139,10 @@ fn certificate(chain: &PathBuf, key: &PathBuf) -> anyhow::Result<rustls::ServerC
     let key_bytes = zeroize::Zeroizing::new(read(key)?);
     let private = PrivateKeyDer::from_pem_slice(&key_bytes)
         .with_context(|| format!("{}: expected a private key in PEM", key.display()))?;
-    rustls::ServerConfig::builder()
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("the versions of TLS")?
         .with_no_client_auth()
         .with_single_cert(certificates, private)
         .context("certificate and key do not belong together")

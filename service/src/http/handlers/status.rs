@@ -13,7 +13,8 @@ pub(in super::super) fn health(_: &Call<'_>) -> Result<Answer, Problem> {
 /// Whether studies can be taken and read: the log takes entries, a model is admitted, there is room in the queue.
 pub(in super::super) fn ready(call: &Call<'_>) -> Result<Answer, Problem> {
     let queue = &call.service.queue;
-    let checks = [("log", true), ("model", queue.model_is_admitted()), ("queue", !queue.is_full())];
+    let checks =
+        [("log", call.house().site.takes_entries()), ("model", queue.model_is_admitted()), ("queue", !queue.is_full())];
     let ready = checks.iter().all(|(_, good)| *good);
     let checks: serde_json::Map<String, serde_json::Value> =
         checks.iter().map(|(name, good)| ((*name).to_owned(), json!(if *good { "ok" } else { "failed" }))).collect();
@@ -26,15 +27,12 @@ pub(in super::super) fn ready(call: &Call<'_>) -> Result<Answer, Problem> {
 pub(in super::super) fn metrics(call: &Call<'_>) -> Result<Answer, Problem> {
     let site = &call.house().site;
     let queue = &call.service.queue;
-    struct L {
-        buckets: Vec<(u64, u64)>,
-        count: u64,
-        sum_us: u64,
-    }
-    let latency = L { buckets: Vec::new(), count: 0, sum_us: 0 };
+    let latency = site.append_latency();
     let number = |count: u64| count as f64;
     let gauges = [
         Gauge { name: "log_entries", help: "Size of the log's tree.", value: number(site.size()) },
+        Gauge { name: "log_batches", help: "Transactions of the log.", value: number(latency.batches) },
+        Gauge { name: "log_waiting", help: "Requests that wait for the log.", value: number(latency.waiting) },
         Gauge { name: "queue_waiting", help: "Studies that wait for their reading.", value: number(queue.depth()) },
         Gauge { name: "queue_reading", help: "Studies being read.", value: number(queue.in_progress()) },
         Gauge { name: "resident_bytes", help: "Memory of the process.", value: number(resident_bytes().unwrap_or(0)) },
