@@ -64,6 +64,11 @@ impl Served {
         fs::read_to_string(&self.messages).unwrap_or_default()
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A token for a role, made beside the running service.
     pub fn token(&self, role: &str) -> String {
         let dir = self.dir.to_str().expect("the folder's name is text");

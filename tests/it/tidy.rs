@@ -28,7 +28,7 @@ const LINE: &[&str] = &[
 const BESIDE: &[(&str, &[&str])] = &[
     ("vidimus-verify", &["vidimus-log"]),
     ("vidimus-fuzz", &["vidimus-log", "vidimus-imaging", "vidimus-reader"]),
-    ("vidimus-tests", &["vidimus-evidence", "vidimus-imaging", "vidimus-log"]),
+    ("vidimus-tests", &["vidimus-evidence", "vidimus-imaging", "vidimus-log", "vidimus-store"]),
 ];
 
 /// Licences that a dependency may have; each `OR` side counts, each `AND` side must.

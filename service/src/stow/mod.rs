@@ -1,8 +1,8 @@
 //! Instances that come over the network: STOW-RS and the single upload, from the first byte to the durable answer.
 //!
-//! `multipart` finds the parts of a body as it comes, `spool` keeps and hashes them outside of memory, `receiving` moves
-//! them there from the socket, `arrival` holds each to the rules and records all in one transaction, `answer` and
-//! `upload` say what became of them. The bytes and the entry are durable before the answer.
+//! `multipart` finds the parts of a body as it comes, `spool` keeps and hashes them outside of memory, `receiving`
+//! moves them there from the socket, `arrival` holds each to the rules and records all in one transaction, `answer`
+//! and `upload` say what became of them. The bytes and the entry are durable before the answer.
 //! Errors: [`Problem`]; a part that cannot be stored is an item of the answer. Source: DICOM PS3.18 section 10.5.
 
 mod answer;
@@ -39,7 +39,7 @@ impl From<ArrivalError> for Problem {
     }
 }
 
-/// Takes a request whose body streams, after access was checked. What it refuses by a [`Problem`] is not in the log yet.
+/// Takes a request whose body streams, after access was checked. What it refuses by a [`Problem`] is not in the log.
 pub(crate) async fn take(request: &Streamed, stream: Stream, payload: web::Payload) -> Result<Answer, Problem> {
     let body = receiving::receive(request, stream, payload).await?;
     let (span, shared) = (tracing::Span::current(), request.clone());
