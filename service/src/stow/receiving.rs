@@ -2,9 +2,9 @@
 //! and time of its operation.
 //!
 //! Before the first byte is read: is there room in the queue, can the answer be given in a form that the caller takes,
-//! is the media type one that is taken. Bytes are parsed, hashed and written on a blocking thread, in batches, while
-//! the socket waits. A sender that is silent, drips or takes too long is told so; what it sent is gone. A body that breaks
-//! off stores nothing, the parts that came whole among it: the sender has no answer and sends them all again.
+//! is the media type one that is taken. Bytes are parsed, hashed and written on a blocking thread in batches, while
+//! the socket waits. A sender that is silent, drips or takes too long is told so; what it sent is gone. A body that
+//! breaks off stores nothing, the parts that came whole among it: the sender has no answer and sends them all again.
 //! Errors: [`Problem`]. Requirement: REQ-SVC-168, REQ-SVC-169.
 
 use std::time::{Duration, Instant};
