@@ -224,6 +224,16 @@ fn a_film_or_a_picture_is_uploaded_with_what_its_sender_states() {
     send("", "application/dicom", other_pixels(&film)).expect_problem(409);
     assert_eq!(site.incidents().first().map(String::as_str), Some("duplicate-instance"));
 
+    // Sent again under its key it is answered again, whatever happened meanwhile; the key is of this film alone.
+    let keyed = |bytes: &[u8]| {
+        let request = Request::new("POST", "/readings").token(&clinician).header("Idempotency-Key", "film-6");
+        site.served.call(&request.body("application/dicom", bytes))
+    };
+    let once = keyed(&self::film(6, 5)).expect_status(202);
+    let twice = keyed(&self::film(6, 5)).expect_status(202);
+    assert_eq!((once.body, twice.header("idempotent-replayed")), (twice.body.clone(), Some("true")));
+    keyed(&film).expect_problem(422);
+
     for (query, kind, bytes, status) in [
         ("", "text/plain", png.clone(), 415),
         ("", "application/dicom", b"no instance".to_vec(), 422),

@@ -282,7 +282,16 @@ fn work(
 }
 
 fn answer(call: &Call<'_>, handler: fn(&Call<'_>) -> Result<Answer, Problem>) -> Result<Answer, Problem> {
-    let (held, answer) = match idempotency::turn(call)? {
+    let asked = idempotency::Asked {
+        service: call.service,
+        operation: call.operation,
+        caller: call.caller,
+        path: &call.path,
+        raw_query: &call.raw_query,
+        key: call.header(idempotency::HEADER),
+        body: &call.body,
+    };
+    let (held, answer) = match idempotency::turn(&asked)? {
         Turn::Free => (None, handler(call)?),
         Turn::Again(answer) => (None, answer),
         Turn::First(held) => {
@@ -290,7 +299,7 @@ fn answer(call: &Call<'_>, handler: fn(&Call<'_>) -> Result<Answer, Problem>) ->
             (Some(held), answer)
         }
     };
-    let rows = held.as_ref().map_or(Ok(Vec::new()), |held| held.keep(call, &answer))?;
+    let rows = held.as_ref().map_or(Ok(Vec::new()), |held| held.keep(call.house(), &answer))?;
     if !answer.recorded {
         let draft = call.audit(answer.subject.as_ref(), "role", Vec::new())?;
         audit::record_granted(call.service, draft, rows)?;

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use vidimus_log::Digest;
 use vidimus_store::Row;
 
-use super::{Answer, Call, Kind, Problem, Verb};
+use super::{Answer, Kind, Operation, Problem, Service, Verb};
+use crate::{access::Caller, site::House};
 
 /// The header.
 pub(super) const HEADER: &str = "idempotency-key";
@@ -58,24 +59,37 @@ pub(super) enum Turn<'a> {
     Again(Answer),
 }
 
+/// A request, as its key names it.
+pub(super) struct Asked<'a> {
+    pub service: &'a Service,
+    pub operation: &'a Operation,
+    pub caller: Option<&'a Caller>,
+    pub path: &'a [(String, String)],
+    pub raw_query: &'a str,
+    /// The header's value.
+    pub key: Option<&'a str>,
+    /// The body, or a digest of it.
+    pub body: &'a [u8],
+}
+
 /// Looks a request's key up and holds it.
-pub(super) fn turn<'a>(call: &Call<'a>) -> Result<Turn<'a>, Problem> {
-    let Some(key) = call.header(HEADER).filter(|_| call.operation.verb == Verb::Post) else { return Ok(Turn::Free) };
+pub(super) fn turn<'a>(asked: &Asked<'a>) -> Result<Turn<'a>, Problem> {
+    let Some(key) = asked.key.filter(|_| asked.operation.verb == Verb::Post) else { return Ok(Turn::Free) };
     let visible = !key.is_empty() && key.len() <= KEY_BYTES_MAX && key.bytes().all(|c| (0x20..0x7f).contains(&c));
     if !visible {
         let detail = format!("Idempotency-Key: expected 1 to {KEY_BYTES_MAX} visible ASCII characters");
         return Err(Problem::new(Kind::BadRequest, detail));
     }
-    let site = &call.service.house.site;
-    let caller = call.caller.map_or("", |caller| caller.actor.id.as_str());
-    let target: Vec<&str> = call.path.iter().map(|(_, value)| value.as_str()).collect();
-    let named = format!("{caller}\n{}\n{}\n{key}", call.operation.id, target.join("/"));
+    let site = &asked.service.house.site;
+    let caller = asked.caller.map_or("", |caller| caller.actor.id.as_str());
+    let target: Vec<&str> = asked.path.iter().map(|(_, value)| value.as_str()).collect();
+    let named = format!("{caller}\n{}\n{}\n{key}", asked.operation.id, target.join("/"));
     let key = site.keyed("request", named.as_bytes());
-    let body = Digest::of_parts([call.raw_query().as_bytes(), b"\n", &call.body]);
-    if !call.service.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+    let body = Digest::of_parts([asked.raw_query.as_bytes(), b"\n", asked.body]);
+    if !asked.service.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
         return Err(Problem::new(Kind::Conflict, "Idempotency-Key: the first request with this key is still at work"));
     }
-    let held = Held { all: &call.service.in_flight, key, body };
+    let held = Held { all: &asked.service.in_flight, key, body };
     let Some(row) = site.request(&key)? else { return Ok(Turn::First(held)) };
     if row.body != body {
         return Err(Problem::new(Kind::Unprocessable, "Idempotency-Key: it was used before with another request"));
@@ -93,7 +107,7 @@ pub(super) fn turn<'a>(call: &Call<'a>) -> Result<Turn<'a>, Problem> {
 impl Held<'_> {
     /// The row that keeps the answer; the answer itself is sealed when this returns. Faults are not kept: they may be
     /// tried again.
-    pub(super) fn keep(&self, call: &Call<'_>, answer: &Answer) -> Result<Vec<Row>, Problem> {
+    pub(super) fn keep(&self, house: &House, answer: &Answer) -> Result<Vec<Row>, Problem> {
         if answer.status >= 300 {
             return Ok(Vec::new());
         }
@@ -102,7 +116,6 @@ impl Held<'_> {
         let headers = headers.map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let kept = Kept { status: answer.status, media: answer.media.clone(), headers, body };
         let kept = serde_json::to_vec(&kept).map_err(anyhow::Error::from)?;
-        let house = call.house();
         let subject = match &answer.subject {
             Some(patient) => house.subject(patient)?,
             None => house.site.vault().site()?,

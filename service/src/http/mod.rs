@@ -22,7 +22,7 @@ mod trace;
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
-use vidimus_log::{Digest, Draft, EntryId, Ref};
+use vidimus_log::{Digest, Draft, EntryId, Recorder as _, Ref};
 
 pub(crate) use operation::{Limits, Operation, Parameter, Reply, Shape, Stream, Verb, header, ok, path, query};
 pub(crate) use problem::{Kind, Problem};
@@ -224,6 +224,39 @@ impl Streamed {
     /// A header's value, its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         find(&self.request.headers, name)
+    }
+
+    /// Does a request once for each `Idempotency-Key`, which goes with this digest of its body: sent again it is
+    /// answered again. What `act` answers is in the log already. Blocks.
+    pub(crate) fn once(&self, body: &Digest, act: impl FnOnce() -> Result<Answer, Problem>) -> Result<Answer, Problem> {
+        let asked = idempotency::Asked {
+            service: &self.service,
+            operation: self.operation,
+            caller: Some(&self.caller),
+            path: &self.request.path,
+            raw_query: &self.request.raw_query,
+            key: self.header(idempotency::HEADER),
+            body: body.as_bytes(),
+        };
+        let held = match idempotency::turn(&asked)? {
+            idempotency::Turn::Free => return act(),
+            idempotency::Turn::Again(answer) => {
+                let draft = self.audit(None, "idempotency-key", Vec::new())?;
+                audit::record_granted(&self.service, draft, Vec::new())?;
+                return Ok(answer.recorded());
+            }
+            idempotency::Turn::First(held) => held,
+        };
+        let answer = act()?;
+        let rows = held.keep(self.house(), &answer)?;
+        if !rows.is_empty() {
+            // The request's own entry is written already: the kept answer gets one of its own.
+            let said = audit::Granted { subject: answer.subject.as_ref(), why: "idempotency-key", refs: Vec::new() };
+            let (id, client) = (self.house().site.new_id(), &self.request.client);
+            let draft = audit::granted(&self.service, self.operation, Some(&self.caller), id, client, said)?;
+            audit::record_granted(&self.service, draft, rows)?;
+        }
+        Ok(answer)
     }
 
     /// The draft of this request's own `access` entry, granted; its commitments are durable. Blocks.

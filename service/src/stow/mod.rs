@@ -44,7 +44,7 @@ pub(crate) async fn take(request: &Streamed, stream: Stream, payload: web::Paylo
     let body = receiving::receive(request, stream, payload).await?;
     let (span, shared) = (tracing::Span::current(), request.clone());
     // A sender that leaves now changes nothing: all of it has come, and is stored.
-    let task = web::block(move || span.in_scope(|| store(&shared, stream, &body)));
+    let task = web::block(move || span.in_scope(|| shared.once(&body.digest(), || store(&shared, stream, &body))));
     match timeout(Duration::from_secs(request.operation.limits.seconds), task).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Problem::new(Kind::Internal, "the request was not carried out to its end")),

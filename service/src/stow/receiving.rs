@@ -14,6 +14,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::StreamExt as _;
+use vidimus_log::Digest;
 
 use super::{
     answer,
@@ -43,6 +44,17 @@ pub(super) struct Body {
     pub parts: Vec<Part>,
     /// Media type of the answer that it is to have.
     pub answer: &'static str,
+}
+
+impl Body {
+    /// What came, whatever the boundary between: with an `Idempotency-Key` the same parts are the same request.
+    pub(super) fn digest(&self) -> Digest {
+        let said = |part: &Part| {
+            let digest = part.span.digest.map_or_else(String::new, |digest| digest.hex());
+            format!("{}\n{}\n{digest}\n", part.media, part.span.length)
+        };
+        Digest::of(self.parts.iter().map(said).collect::<String>().as_bytes())
+    }
 }
 
 /// Reads a body.
