@@ -32,13 +32,18 @@ pub struct Served {
 impl Served {
     /// Serves the site in `dir`, with these further arguments, and waits until it is ready.
     pub fn start(dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_as(vidimus(), dir, arguments)
+    }
+
+    /// The same by a command that ends in the program, such as a shell that sets limits.
+    pub fn start_as(mut command: Command, dir: &Path, arguments: &[&str]) -> Self {
         let port = {
             let socket = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
             socket.local_addr().expect("a bound socket has an address").port()
         };
         let address = format!("127.0.0.1:{port}");
         let messages = dir.with_extension(format!("serve-{port}"));
-        let child = vidimus()
+        let child = command
             .args(["serve", "--listen", &address, "--dir"])
             .arg(dir)
             .args(arguments)

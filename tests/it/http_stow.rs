@@ -5,11 +5,15 @@ use std::{
     fs,
     io::{Cursor, Read as _, Write as _},
     net::Shutdown,
+    process::Command,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vidimus_tests::http::{Request, Response, Served};
+use vidimus_tests::{
+    http::{Request, Response, Served},
+    program,
+};
 
 use crate::site::{assert_log_whole, copy, sample};
 
@@ -182,6 +186,23 @@ fn a_request_that_breaks_off_or_is_too_long_stores_nothing() {
     let upload = Request::new("POST", "/readings").token(&clinician).body("application/dicom", film);
     let answer = site.served.call(&upload).expect_status(202).json();
     assert_eq!((answer["state"].as_str(), answer["reading"].is_null()), (Some("queued"), true));
+    site.end();
+}
+
+/// Proves: REQ-SVC-157
+#[test]
+fn a_request_for_which_the_disk_has_no_room_is_named_and_harms_nothing() {
+    let (folder, dir) = copy();
+    // No file may grow beyond 8 MiB: the system answers as a full disk does.
+    let mut command = Command::new("bash");
+    command.args(["-c", "ulimit -f 8192; trap '' XFSZ; exec \"$@\"", "bash"]).arg(program("vidimus"));
+    let served = Served::start_as(command, &dir, &[]);
+    let site = Site { modality: served.token("modality"), served, _folder: folder };
+    let (first, second) = (film(7, 7), film(8, 7));
+    site.stow(&[&first]).expect_status(200);
+    let long = vec![7; 9 << 20];
+    assert_eq!(site.stow(&[&second, &long]).expect_problem(507), "no-room");
+    site.stow(&[&first, &second]).expect_status(200);
     site.end();
 }
 

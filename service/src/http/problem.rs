@@ -207,9 +207,10 @@ impl From<anyhow::Error> for Problem {
             Ok(record) => return record.into(),
             Err(error) => error,
         };
+        use std::io::ErrorKind;
         let full = |cause: &(dyn std::error::Error + 'static)| {
             let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            matches!(kind, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
+            matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge))
         };
         if error.chain().any(full) {
             return Self::new(Kind::NoRoom, "there is no room on the disk: nothing was recorded, nothing was lost");

@@ -147,7 +147,10 @@ impl From<Fault> for Problem {
 
 impl From<SpoolError> for Problem {
     fn from(error: SpoolError) -> Self {
-        anyhow::Error::from(error).into()
+        match error {
+            SpoolError::DiskFull(_) => Self::new(Kind::NoRoom, error.to_string()),
+            SpoolError::Broken { .. } => anyhow::Error::from(error).into(),
+        }
     }
 }
 

@@ -41,7 +41,9 @@ pub(crate) enum SpoolError {
 impl SpoolError {
     fn of(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(error),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::DiskFull(error)
+            }
             _ => Self::Broken { what, source: error },
         }
     }
