@@ -154,6 +154,8 @@ fn a_body_that_is_no_whole_multipart_is_refused_by_its_status() {
     ] {
         site.send(kind, body).expect_problem(status);
     }
+    let packed = Request::new("POST", STUDIES).token(&site.modality).header("Content-Encoding", "gzip");
+    site.served.call(&packed.body(KIND, body(&[&film]))).expect_problem(415);
     // Without a type the part has the request's; preamble, padding and epilogue say nothing.
     let loose = [b"text\r\n--b \t\r\n\r\n".as_slice(), &film, b"\r\n--b-- \r\nmore"].concat();
     let answer = site.send("Multipart/Related; boundary=b; TYPE=application/dicom", loose);

@@ -71,6 +71,9 @@ pub(super) async fn receive(request: &Streamed, stream: Stream, payload: web::Pa
     let answer = accepted(request.header("accept"), offered)?;
     let content_type = request.header("content-type").unwrap_or_default();
     let writer = Writer::new(service.arrivals.spool(), stream, content_type)?;
+    if request.header("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(Problem::new(Kind::UnsupportedMedia, "Content-Encoding: send the body as it is"));
+    }
     let declared = request.header("content-length").and_then(|length| length.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > limits.body_bytes) {
         return Err(too_large(limits));
