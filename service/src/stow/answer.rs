@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::arrival::{Judged, Names, Received};
+use super::arrival::{Names, Received};
 
 /// The media types that this answer can be given as, the preferred one first.
 pub(crate) const MEDIA: &[&str] = &["application/dicom+json", "application/json"];
@@ -75,9 +75,4 @@ fn uid(text: &str) -> Value {
 
 fn number(value: u16) -> Value {
     json!({ "vr": "US", "Value": [value] })
-}
-
-/// Whether a part brought something new: its study will be read.
-pub(crate) fn is_new(part: &Judged) -> bool {
-    part.outcome == Ok(true)
 }

@@ -51,10 +51,31 @@ pub(crate) struct Part {
 pub(crate) struct Parts<'a> {
     pub spool: &'a Spool,
     pub parts: &'a [Part],
-    /// The study that the address names.
-    pub study: Option<&'a str>,
-    /// Of a single picture: what the sender states about it.
-    pub picture: Option<&'a ImportFacts>,
+    pub sort: Sort<'a>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Sort<'a> {
+    /// STOW-RS: each part for itself.
+    Stow {
+        /// The study that the address names.
+        study: Option<&'a str>,
+    },
+    /// One film or picture: nothing but its storing is granted.
+    Upload {
+        /// Of a picture: what the sender states about it.
+        picture: Option<&'a ImportFacts>,
+    },
+}
+
+/// How a part is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is new: its study will be read.
+    New,
+    /// The same image was held already.
+    Known,
 }
 
 /// Names of an instance, as its file gives them.
@@ -72,8 +93,8 @@ pub(crate) struct Judged {
     pub study: Option<(Digest, Digest)>,
     /// Digest of its bytes.
     input: Option<Digest>,
-    /// Whether it is new, or why it was not stored.
-    pub outcome: Result<bool, Failure>,
+    /// How it is held, or why it was not stored.
+    pub outcome: Result<Stored, Failure>,
 }
 
 /// What became of a request.
@@ -87,12 +108,11 @@ pub(crate) struct Received {
 }
 
 /// Stores the parts of a request. `audit` makes the request's own `access` entry, for the patient concerned and with
-/// the code of what became of it. With `alone` a request that stored nothing gets none from here.
+/// the code of what became of it. An upload that stored nothing gets none from here.
 pub(crate) fn receive<E: From<ArrivalError>>(
     house: &House,
     arrivals: &Arrivals,
     parts: &Parts<'_>,
-    alone: bool,
     audit: impl Fn(Option<&Digest>, &str) -> Result<Draft, E>,
 ) -> Result<Received, E> {
     let failed = |error: anyhow::Error| E::from(ArrivalError::Failed(error));
@@ -112,7 +132,7 @@ pub(crate) fn receive<E: From<ArrivalError>>(
         let stored = judged.iter().filter(|part| part.outcome.is_ok()).count();
         let draft = audit(patient.as_ref(), said(stored, judged.len()))?;
         let by = (draft.actor.clone(), draft.trace.clone());
-        let receipt = if stored == 0 && alone {
+        let receipt = if stored == 0 && matches!(parts.sort, Sort::Upload { .. }) {
             None
         } else {
             match house.site.record_with(draft.clone(), rows.into_rows(&draft)) {
@@ -174,16 +194,18 @@ fn judge(
     rows: &mut Rows,
 ) -> Result<Judged, ArrivalError> {
     let fail = |failure| Ok(Judged { names: None, study: None, input: part.span.digest, outcome: Err(failure) });
-    if parts.picture.is_none() && part.media != DICOM {
-        return fail(Failure::Media);
-    }
+    let (address, picture) = match parts.sort {
+        Sort::Stow { .. } if part.media != DICOM => return fail(Failure::Media),
+        Sort::Stow { study } => (study, None),
+        Sort::Upload { picture } => (None, picture),
+    };
     let Some(bytes) = parts.spool.read(&part.span).map_err(anyhow::Error::from)? else {
         return fail(Failure::TooLong);
     };
-    if parts.picture.is_some() && !is_picture(&bytes) {
+    if picture.is_some() && !is_picture(&bytes) {
         return fail(Failure::NotUnderstood("the bytes are no PNG and no JPEG".into()));
     }
-    let (instance, bytes) = match instance_of(bytes, parts.picture) {
+    let (instance, bytes) = match instance_of(bytes, picture) {
         Ok(read) => read,
         Err(why) => return fail(Failure::NotUnderstood(why)),
     };
@@ -196,9 +218,9 @@ fn judge(
         }),
         study: Some((study, patient_key(house, &instance))),
         input: Some(instance.bytes_digest),
-        outcome: Ok(false),
+        outcome: Ok(Stored::Known),
     };
-    if let Some(failure) = unfit(&instance, parts.study) {
+    if let Some(failure) = unfit(&instance, address) {
         judged.outcome = Err(failure);
         return Ok(judged);
     }
@@ -208,9 +230,9 @@ fn judge(
                 rows.work.entry(study).or_insert((patient, object));
             }
             rows.instances.push(row);
-            Ok(true)
+            Ok(Stored::New)
         }
-        Verdict::Known { .. } => Ok(false),
+        Verdict::Known { .. } => Ok(Stored::Known),
         Verdict::Conflict(kind) => Err(Failure::Conflict(kind)),
     };
     Ok(judged)

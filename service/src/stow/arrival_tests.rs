@@ -11,7 +11,7 @@ use vidimus_log::{
 
 use super::{
     answer,
-    arrival::{ArrivalError, Part, Parts, Received, receive},
+    arrival::{ArrivalError, Part, Parts, Received, Sort, Stored, receive},
     budget::Arrivals,
     failure::Failure,
     multipart::DICOM,
@@ -62,11 +62,7 @@ impl Fixture {
         Self { house, arrivals, _dir: dir }
     }
 
-    fn send(&self, parts: &[(&str, &[u8])], study: Option<&str>, alone: bool) -> Received {
-        self.try_send(parts, study, alone).unwrap()
-    }
-
-    fn try_send(&self, parts: &[(&str, &[u8])], study: Option<&str>, alone: bool) -> Result<Received, ArrivalError> {
+    fn send(&self, parts: &[(&str, &[u8])], sort: Sort<'_>) -> Received {
         let mut spool = self.arrivals.spool();
         let mut held = Vec::new();
         for (media, bytes) in parts {
@@ -74,9 +70,9 @@ impl Fixture {
             spool.write(bytes).unwrap();
             held.push(Part { media: (*media).into(), span: spool.end().unwrap() });
         }
-        let parts = Parts { spool: &spool, parts: &held, study, picture: None };
+        let parts = Parts { spool: &spool, parts: &held, sort };
         let (site, id) = (&self.house.site, self.house.site.new_id());
-        receive(&self.house, &self.arrivals, &parts, alone, |subject, why| {
+        let received = receive(&self.house, &self.arrivals, &parts, |subject, why| {
             let vault = site.vault();
             let subject = subject.map(|patient| {
                 vault.commit(&self.house.subject(patient).unwrap(), &id, "subject", patient.hex().as_bytes()).unwrap()
@@ -93,13 +89,14 @@ impl Fixture {
             };
             let actor = Actor { id: "svc_aaaaaaaaaaaaaaaaaaaaaaaaaa".into(), role: "modality".into() };
             Ok::<_, ArrivalError>(Draft { entry_id: id, actor, refs: Vec::new(), body: body.into(), trace: None })
-        })
+        });
+        received.unwrap()
     }
 
     fn send_films(&self, films: &[Film]) -> Received {
         let bytes: Vec<Vec<u8>> = films.iter().map(Film::bytes).collect();
         let parts: Vec<(&str, &[u8])> = bytes.iter().map(|bytes| (DICOM, bytes.as_slice())).collect();
-        self.send(&parts, None, false)
+        self.send(&parts, Sort::Stow { study: None })
     }
 
     fn study(&self, uid: &str) -> Digest {
@@ -143,7 +140,7 @@ fn new_instances_are_held_and_wait_for_their_reading_and_the_same_bytes_again_ch
 
     let again = site.send_films(&[FILM, FILM, second]);
     assert_eq!(answer::status(&again), 200);
-    assert!(again.parts.iter().all(|part| part.outcome == Ok(false)));
+    assert!(again.parts.iter().all(|part| part.outcome == Ok(Stored::Known)));
     assert_eq!(site.house.site.study_instances(&site.study("2.25.1")).unwrap().len(), 2);
     assert_eq!(site.house.site.work(9).unwrap(), work, "no new work");
 }
@@ -166,7 +163,7 @@ fn what_cannot_be_stored_harms_no_part_beside_it_and_each_failure_has_its_reason
         (DICOM, &other),
         (DICOM, &good),
     ];
-    let received = site.send(&parts, Some("2.25.1"), false);
+    let received = site.send(&parts, Sort::Stow { study: Some("2.25.1") });
     assert_eq!(answer::status(&received), 202);
     let reasons: Vec<Option<u16>> =
         received.parts.iter().map(|part| part.outcome.as_ref().err().map(Failure::reason)).collect();
@@ -217,7 +214,7 @@ fn another_image_or_another_person_under_a_held_name_is_refused_with_an_alarm() 
 fn a_single_part_that_fails_leaves_its_refusal_and_no_granted_access() {
     let site = Fixture::new();
     let from = site.house.site.size();
-    let received = site.send(&[(DICOM, b"no instance")], None, true);
+    let received = site.send(&[(DICOM, b"no instance")], Sort::Upload { picture: None });
     assert!(received.receipt.is_none());
     assert_eq!(site.entries(from), [said("read_refused", "unreadable")]);
 }
@@ -259,7 +256,7 @@ fn of_two_contradicting_requests_at_once_one_is_stored() {
 fn nothing_of_a_patient_stands_in_an_entry() {
     let site = Fixture::new();
     site.send_films(&[FILM, Film { patient: "INVENTED-2", instance: "2.25.13", ..FILM }]);
-    site.send(&[(DICOM, b"INVENTED^ANNA")], Some("2.25.1"), false);
+    site.send(&[(DICOM, b"INVENTED^ANNA")], Sort::Stow { study: Some("2.25.1") });
     for entry in site.house.site.entries(0..site.house.site.size()).unwrap() {
         let text = String::from_utf8(entry).unwrap();
         for canary in ["INVENTED", "2.25.1"] {

@@ -27,7 +27,7 @@ use crate::http::{Answer, Kind, Problem, Stream, Streamed};
 
 pub(crate) use budget::Arrivals;
 
-use arrival::{ArrivalError, Parts};
+use arrival::{ArrivalError, Parts, Sort, Stored};
 use receiving::Body;
 
 impl From<ArrivalError> for Problem {
@@ -53,23 +53,27 @@ pub(crate) async fn take(request: &Streamed, stream: Stream, payload: web::Paylo
 }
 
 fn store(request: &Streamed, stream: Stream, body: &Body) -> Result<Answer, Problem> {
-    let media = body.parts.first().map(|part| part.media.as_str()).unwrap_or_default();
-    let picture = match stream {
+    let service = &request.service;
+    let facts = match stream {
         Stream::Stow => None,
-        Stream::Upload => upload::facts(request, media)?,
+        Stream::Upload => upload::facts(request, body)?,
     };
-    let parts =
-        Parts { spool: &body.spool, parts: &body.parts, study: request.path("study"), picture: picture.as_ref() };
-    let (service, alone) = (&request.service, stream == Stream::Upload);
+    let sort = match stream {
+        Stream::Stow => Sort::Stow { study: request.path("study") },
+        Stream::Upload => Sort::Upload { picture: facts.as_ref() },
+    };
+    let parts = Parts { spool: &body.spool, parts: &body.parts, sort };
     let audit = |subject: Option<&_>, why: &str| request.audit(subject, why, Vec::new());
-    let received = arrival::receive(&service.house, &service.arrivals, &parts, alone, audit)?;
-    if received.parts.iter().any(answer::is_new) {
+    let received = arrival::receive(&service.house, &service.arrivals, &parts, audit)?;
+    if received.parts.iter().any(|part| part.outcome == Ok(Stored::New)) {
         service.queue.wake();
     }
-    if alone {
-        return upload::answer(&service.house, &received);
+    match stream {
+        Stream::Stow => {
+            let document = answer::document(&received).to_string();
+            let answer = Answer::bytes(body.answer, document).status(answer::status(&received)).recorded();
+            Ok(Answer { subject: received.patient, ..answer })
+        }
+        Stream::Upload => upload::answer(&service.house, &received),
     }
-    let document = answer::document(&received).to_string();
-    let answer = Answer::bytes(body.answer, document).status(answer::status(&received)).recorded();
-    Ok(Answer { subject: received.patient, ..answer })
 }

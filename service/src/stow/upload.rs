@@ -9,15 +9,20 @@ use vidimus_imaging::import::ImportFacts;
 use vidimus_log::Digest;
 use vidimus_store::{Order, WorklistQuery};
 
-use super::{answer::is_new, arrival::Received, failure::Failure};
+use super::{
+    arrival::{Received, Stored},
+    failure::Failure,
+    multipart::DICOM,
+    receiving::Body,
+};
 use crate::{
     http::{Answer, Kind, Problem, Streamed},
     site::House,
 };
 
 /// What the sender states about a picture; none where a film was sent.
-pub(super) fn facts(request: &Streamed, media: &str) -> Result<Option<ImportFacts>, Problem> {
-    if media == super::multipart::DICOM {
+pub(super) fn facts(request: &Streamed, body: &Body) -> Result<Option<ImportFacts>, Problem> {
+    if body.parts.iter().all(|part| part.media == DICOM) {
         return Ok(None);
     }
     let code = |name: &str| match request.query(name) {
@@ -60,7 +65,7 @@ pub(super) fn answer(house: &House, received: &Received) -> Result<Answer, Probl
     let (Some(receipt), Some(names), Some((study, patient))) = (&received.receipt, &part.names, part.study) else {
         return Err(anyhow::anyhow!("a stored instance has no receipt").into());
     };
-    let reading = if is_new(part) { None } else { published(house, study)? };
+    let reading = if part.outcome == Ok(Stored::New) { None } else { published(house, study)? };
     let accepted = json!({
         "arrival": receipt.entry_id.to_string(),
         "study": study.hex(),
