@@ -5,6 +5,7 @@
 //! Exit codes: 0; 1 faults found; 2 usage.
 
 mod access;
+mod admitted;
 mod commands;
 mod fhir;
 mod gate;

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::pipeline::Observer;
+
 /// Upper bounds of the histograms' buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
@@ -68,20 +70,6 @@ impl Metrics {
         state.durations.entry(operation.to_owned()).or_default().add(took.as_secs_f64());
     }
 
-    /// A stage of a reading is done.
-    pub(crate) fn stage(&self, name: &'static str, seconds: f64) {
-        self.state().stages.entry(name).or_default().add(seconds);
-    }
-
-    /// A study was read; `reason` is the code of a refusal or failure.
-    pub(crate) fn reading(&self, status: &'static str, reason: Option<&str>) {
-        let mut state = self.state();
-        *state.readings.entry(status).or_default() += 1;
-        if let Some(reason) = reason {
-            *state.refusals.entry(reason.to_owned()).or_default() += 1;
-        }
-    }
-
     /// A reading was signed.
     pub(crate) fn signed(&self, agrees: bool) {
         *self.state().signed.entry(agrees).or_default() += 1;
@@ -129,6 +117,20 @@ impl Metrics {
             let _ = writeln!(page, "vidimus_{name} {value}");
         }
         page
+    }
+}
+
+impl Observer for Metrics {
+    fn stage(&self, name: &'static str, seconds: f64) {
+        self.state().stages.entry(name).or_default().add(seconds);
+    }
+
+    fn reading(&self, status: &'static str, reason: Option<&str>) {
+        let mut state = self.state();
+        *state.readings.entry(status).or_default() += 1;
+        if let Some(reason) = reason {
+            *state.refusals.entry(reason.to_owned()).or_default() += 1;
+        }
     }
 }
 

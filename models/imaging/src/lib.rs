@@ -29,6 +29,7 @@ pub mod study;
 pub mod syntaxes;
 mod tags;
 mod text;
+mod viewing;
 mod voi;
 
 pub use decode::Decoded;
@@ -43,4 +44,5 @@ pub use paths::{Found, walk};
 pub use stored::Stored;
 pub use study::{Conflict, Study};
 pub use tags::Tag;
+pub use viewing::Viewing;
 pub use voi::{Window, WindowFunction};

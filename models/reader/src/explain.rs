@@ -81,6 +81,21 @@ impl Saliency {
         &self.method
     }
 
+    /// Rows and columns of the grid.
+    pub const fn grid(&self) -> [usize; 2] {
+        self.grid
+    }
+
+    /// The cells' values, row by row, the largest 1; all 0 where nothing speaks for the finding.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The share of each side of the image that the grid leaves out.
+    pub const fn cut(&self) -> f64 {
+        self.cut
+    }
+
     /// Rows and columns of the image that it explains.
     pub const fn image_size(&self) -> [usize; 2] {
         self.image
@@ -224,6 +239,18 @@ pub fn overlay_png(display: &Image<f32>, saliency: &Saliency, strength: f32) -> 
         }
     }
     png(&pixels, saliency.image_size(), ColorType::Rgb8)
+}
+
+/// An image (display values in 0..=1) as a grey PNG of 8 bits.
+pub fn film_png(display: &Image<f32>) -> Result<Vec<u8>, image::ImageError> {
+    let pixels: Vec<u8> = display.pixels.iter().map(|&grey| to_byte(grey)).collect();
+    png(&pixels, [display.rows, display.columns], ColorType::L8)
+}
+
+/// A colour image (red, green and blue in 0..=1) as a PNG of 8 bits a sample.
+pub fn colour_film_png(display: &Image<[f32; 3]>) -> Result<Vec<u8>, image::ImageError> {
+    let pixels: Vec<u8> = display.pixels.iter().flatten().map(|&sample| to_byte(sample)).collect();
+    png(&pixels, [display.rows, display.columns], ColorType::Rgb8)
 }
 
 fn to_byte(value: f32) -> u8 {

@@ -20,7 +20,7 @@ pub use bundle::{
     Bundle, BundleError, Class, Coding, FindingSpec, IntendedUse, OperatingPointSpec, Package, SaliencySpec,
 };
 pub use contract::{AgeRange, InputContract};
-pub use explain::{Region, Saliency, overlay_png, saliency_png};
+pub use explain::{Region, Saliency, colour_film_png, film_png, overlay_png, saliency_png};
 pub use guard::{
     Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode, SetAside,
 };

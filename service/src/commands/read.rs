@@ -9,14 +9,13 @@ use std::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vidimus_imaging::import::ImportFacts;
-use vidimus_log::body::ReadPurpose;
 
 use super::{Common, exit};
 use crate::{
     gate,
     output::Output,
     page,
-    pipeline::{self, Pipeline, Status, gather},
+    pipeline::{self, Asked, Pipeline, Status, gather},
     site::House,
 };
 
@@ -106,11 +105,8 @@ pub(super) fn read_all(
     if let Err(error) = &admitted {
         eprintln!("vidimus: {error}");
     }
-    let purpose = match &admitted {
-        Ok(model) if model.deployment().mode() == "demonstration" => ReadPurpose::Demonstration,
-        _ => ReadPurpose::Clinical,
-    };
-    let reader = Pipeline { house, model: admitted.as_ref(), out, purpose };
+    let (purpose, asked) = (Pipeline::purpose_of(&admitted), Asked::on_command_line(house));
+    let reader = Pipeline::new(house, admitted.as_ref(), purpose, asked).into_folder(out);
     let groups = gather(paths, facts);
     let progress = progress(groups.len());
     let mut summary = Summary::default();

@@ -19,6 +19,7 @@ use super::{Operation, Service, Verb, audit, gatekeeper, idempotency, operations
 use crate::{
     access::{Access, Role},
     metrics::Metrics,
+    pipeline::Observer,
     queue::{Queue, QueueOptions},
     site::House,
     stow::Arrivals,
@@ -59,7 +60,8 @@ pub(crate) fn serve(house: House, options: &Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let access = Access::open(house.site.dir(), house.site.origin(), house.now_ms() / 1000)?;
     let queue_options = QueueOptions { threads: options.readers, capacity: options.waiting };
-    let queue = Queue::start(Arc::clone(&house), Arc::clone(&metrics), queue_options)?;
+    let observer: Arc<dyn Observer> = Arc::clone(&metrics) as _;
+    let queue = Queue::start(Arc::clone(&house), observer, queue_options)?;
     let service = web::Data::new(Service {
         house: Arc::clone(&house),
         access,

@@ -25,6 +25,13 @@ pub(crate) struct Film {
     bytes: Vec<u8>,
 }
 
+impl Film {
+    /// A film whose sealed original is held already.
+    pub(super) fn held(name: String, instance: Instance) -> Self {
+        Self { name, instance, bytes: Vec::new() }
+    }
+}
+
 /// A file that cannot be opened as an instance.
 pub(crate) struct Unreadable {
     pub name: String,

@@ -5,86 +5,30 @@ use std::{collections::BTreeSet, time::Instant};
 
 use vidimus_imaging::Instance;
 use vidimus_log::{
-    Body, Digest, Draft, EntryId, Phi, Receipt, Recorder as _, Ref,
-    body::{FindingReleased, Incident, OutcomeStatus, ReadIntent, ReadOutcome, ReadRefused},
+    Actor, Body, Digest, Draft, EntryId, Receipt, Recorder as _, Ref,
+    body::{Incident, OutcomeStatus, ReadIntent, ReadOutcome, ReadRefused},
     values::{Code, Commit, Sha256, is_code},
 };
 use vidimus_reader::{Accepted, IntentReceipt, Reading, ReleasedModel};
-use vidimus_store::{ObjectId, Row, Subject};
+use vidimus_store::{Row, Subject};
 
 use super::{
     Pipeline, Reason, Status, StudyReading, Timing,
-    arrive::{Arrival, Conflict, Kept, Unreadable},
-    files::{self, FhirSource, Pictures},
+    arrive::{Conflict, Unreadable},
+    files::{self, FhirSource, Files, Pictures},
     holding::patient_key,
+    study::{Study, copy},
 };
-use crate::{
-    fhir::{InstanceFacts, StudyFacts},
-    replay::Originals,
-    site::House,
-};
+use crate::replay::Originals;
 
+/// The reason of a reading whose network could not run.
+pub(super) const INFERENCE: &str = "inference";
 /// The log's reason for a read that failed before it began.
-const UNREADABLE: &str = "unreadable";
+pub(super) const UNREADABLE: &str = "unreadable";
 /// Codes of warnings that one outcome lists at most; the reading holds all of them.
 const WARNINGS_MAX: usize = 64;
 /// An intent that has no outcome after this time is an incident.
 const DEADLINE_MS: u64 = 60_000;
-
-/// A study that may be read: its films, what FHIR says of it, and the registry rows that its first entry carries.
-pub(super) struct Study {
-    pub title: String,
-    pub films: Vec<Kept>,
-    pub facts: StudyFacts,
-    pub input: Digest,
-    pub subject: Subject,
-    started: Instant,
-    rows: Vec<Row>,
-}
-
-impl Study {
-    /// The study of an arrival; none where no film stayed.
-    pub(super) fn new(house: &House, arrival: Arrival) -> anyhow::Result<Option<Self>> {
-        let Arrival { films, rows, patient, .. } = arrival;
-        let Some(first) = films.first() else { return Ok(None) };
-        let instance = &first.film.instance;
-        let facts = StudyFacts {
-            patient_id: copy(&instance.patient.id),
-            patient_name: copy(&instance.patient.name),
-            birth_date: copy(&instance.patient.birth_date),
-            sex: instance.patient.sex.clone(),
-            study_uid: copy(&instance.study_instance_uid),
-            accession: copy(&instance.accession_number),
-            study_date: copy(&instance.study_date),
-            instances: films.iter().map(|kept| instance_facts(&kept.film.instance)).collect(),
-        };
-        let digests = films.iter().map(|kept| kept.film.instance.bytes_digest.as_bytes().as_slice());
-        let input = Digest::of_parts(digests);
-        let title = match films.len() {
-            1 => first.film.name.clone(),
-            count => format!("{} and {} more", first.film.name, count - 1),
-        };
-        Ok(Some(Self { title, facts, input, subject: house.subject(&patient)?, started: Instant::now(), films, rows }))
-    }
-
-    fn objects(&self) -> Vec<ObjectId> {
-        self.films.iter().map(|kept| kept.object).collect()
-    }
-}
-
-fn copy(text: &Phi<String>) -> Phi<String> {
-    Phi::new(text.open().clone())
-}
-
-fn instance_facts(instance: &Instance) -> InstanceFacts {
-    InstanceFacts {
-        uid: copy(&instance.sop_instance_uid),
-        series_uid: copy(&instance.series_instance_uid),
-        sop_class: instance.sop_class_uid.clone(),
-        modality: instance.modality.clone(),
-        commitment: None,
-    }
-}
 
 /// A word for a `code` field: a code string of DICOM or of ours in lower case.
 fn code(text: &str) -> Code {
@@ -107,12 +51,19 @@ fn elapsed_us(since: Instant) -> u64 {
 }
 
 impl Pipeline<'_> {
-    fn draft(&self, entry_id: EntryId, refs: Vec<Ref>, body: impl Into<Body>) -> Draft {
-        Draft { entry_id, actor: self.house.actor(), refs, body: body.into(), trace: self.house.trace() }
+    /// What the program does by itself.
+    pub(super) fn draft(&self, entry_id: EntryId, refs: Vec<Ref>, body: impl Into<Body>) -> Draft {
+        let trace = self.house.trace().or_else(|| self.asked.trace.clone());
+        Draft { entry_id, actor: Actor::system(), refs, body: body.into(), trace }
+    }
+
+    /// What somebody asked for.
+    fn draft_asked(&self, entry_id: EntryId, refs: Vec<Ref>, body: impl Into<Body>) -> Draft {
+        Draft { actor: self.asked.actor.clone(), ..self.draft(entry_id, refs, body) }
     }
 
     /// Commitments to the fields of an entry, in one transaction of the vault.
-    fn commits<const N: usize>(
+    pub(super) fn commits<const N: usize>(
         &self,
         subject: &Subject,
         entry: &EntryId,
@@ -137,7 +88,7 @@ impl Pipeline<'_> {
         let Some(first) = study.films.first() else { anyhow::bail!("a study without a film has no intent") };
         let (id, body) = self.intent(&study.subject, &first.film.instance, model, accepted)?;
         let rows = std::mem::take(&mut study.rows);
-        Ok(self.house.site.record_with(self.draft(id, intent_refs(model), body), rows)?)
+        Ok(self.house.site.record_with(self.draft_asked(id, intent_refs(model), body), rows)?)
     }
 
     fn intent(
@@ -187,12 +138,12 @@ impl Pipeline<'_> {
         let site = &self.house.site;
         let subject = self.house.subject(&patient_key(self.house, first))?;
         let (id, body) = self.intent(&subject, first, model, accepted)?;
-        let intent = site.record(self.draft(id, intent_refs(model), body))?;
+        let intent = site.record(self.draft_asked(id, intent_refs(model), body))?;
         let permit = IntentReceipt::new(intent.clone(), model)?;
         let reading = match vidimus_reader::read(model, accepted, &permit) {
             Ok(reading) => reading,
             Err(error) => {
-                self.record_failure(model, &intent)?;
+                self.record_failure(model.candidate().bundle().root(), &intent, OutcomeStatus::Failed, INFERENCE)?;
                 return Err(error.into());
             }
         };
@@ -279,34 +230,30 @@ impl Pipeline<'_> {
         Ok(Row::Reading { intent, outcome, status: status.as_str().into(), model_root, reading })
     }
 
-    /// `read_outcome` of an inference that failed.
-    pub(super) fn record_failure(&self, model: &ReleasedModel, intent: &Receipt) -> anyhow::Result<Receipt> {
+    /// `read_outcome` of an inference that failed or was interrupted.
+    pub(super) fn record_failure(
+        &self,
+        model: Digest,
+        intent: &Receipt,
+        status: OutcomeStatus,
+        error: &str,
+    ) -> anyhow::Result<Receipt> {
         let site = &self.house.site;
         let body = ReadOutcome {
-            status: OutcomeStatus::Failed,
+            status,
             input: None,
             prepared: None,
             output: None,
             saliency: None,
             report: None,
             saliency_method: None,
-            model: Sha256(model.candidate().bundle().root()),
+            model: Sha256(model),
             runtime: Sha256(self.house.runtime),
             duration_us: 0,
             warnings: Vec::new(),
-            error: Some("inference".into()),
+            error: Some(code(error)),
         };
         Ok(site.record(self.draft(site.new_id(), vec![intent.as_ref_to("intent")], body))?)
-    }
-
-    /// `finding_released`: what left, committed to byte for byte.
-    pub(super) fn record_release(&self, study: &Study, outcome: &Receipt, fhir: &[u8]) -> anyhow::Result<()> {
-        let site = &self.house.site;
-        let id = site.new_id();
-        let [resource] = self.commits(&study.subject, &id, [("resource", fhir)])?;
-        let body = FindingReleased { resource, recipient: "local".into(), channel: "file".into() };
-        site.record(self.draft(id, vec![outcome.as_ref_to("outcome")], body))?;
-        Ok(())
     }
 
     /// `read_refused`: no inference was made. A fault bears the reason `unreadable`, which is the log's word for a read
@@ -323,7 +270,7 @@ impl Pipeline<'_> {
         if status == Status::NotEvaluated {
             rows.push(self.reading_row(study, id, id, status, body.model.0)?);
         }
-        let receipt = site.record_with(self.draft(id, self.model_ref(), body), rows)?;
+        let receipt = site.record_with(self.draft_asked(id, self.model_ref(), body), rows)?;
         if logged != reason {
             self.record_incident(
                 reason,
@@ -367,8 +314,8 @@ impl Pipeline<'_> {
         let subject = site.vault().site()?;
         let [request] = self.commits(&subject, &id, [("request", self.request().as_bytes())])?;
         let body = self.refusal_body(None, UNREADABLE, request);
-        let receipt = site.record(self.draft(id, self.model_ref(), body))?;
-        let files = files::write_receipt(self.out, &receipt);
+        let receipt = site.record(self.draft_asked(id, self.model_ref(), body))?;
+        let files = self.out.map_or_else(Files::default, |out| files::write_receipt(out, &receipt));
         Ok(StudyReading {
             title: fault.name,
             study_uid: None,
@@ -380,6 +327,7 @@ impl Pipeline<'_> {
             receipt: Some(receipt),
             files,
             timing: Timing::default(),
+            published: false,
         })
     }
 
@@ -394,9 +342,9 @@ impl Pipeline<'_> {
         let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
         let [input, request] = self.commits(&self.house.subject(&patient)?, &id, fields)?;
         let body = self.refusal_body(Some(input), UNREADABLE, request);
-        let receipt = site.record(self.draft(id, self.model_ref(), body))?;
+        let receipt = site.record(self.draft_asked(id, self.model_ref(), body))?;
         self.record_incident(reason, &receipt, text)?;
-        let files = files::write_receipt(self.out, &receipt);
+        let files = self.out.map_or_else(Files::default, |out| files::write_receipt(out, &receipt));
         Ok(StudyReading {
             title: conflict.film.name,
             study_uid: Some(copy(&instance.study_instance_uid)),
@@ -408,6 +356,7 @@ impl Pipeline<'_> {
             receipt: Some(receipt),
             files,
             timing: Timing::default(),
+            published: false,
         })
     }
 }

@@ -14,7 +14,7 @@ use vidimus_imaging::Image;
 use vidimus_log::{EntryId, Receipt};
 use vidimus_reader::{Coding, ModelFacts, Reading, overlay_png, saliency_png};
 
-use super::result::Files;
+pub(super) use super::result::Files;
 use crate::{
     fhir::{self, Release, Source, StudyFacts},
     sign,
@@ -27,8 +27,8 @@ const FHIR: &str = "fhir.json";
 
 /// The two pictures of an explanation.
 pub(super) struct Pictures {
-    saliency: Vec<u8>,
-    overlay: Vec<u8>,
+    pub saliency: Vec<u8>,
+    pub overlay: Vec<u8>,
 }
 
 impl Pictures {
@@ -48,6 +48,8 @@ pub(super) struct FhirSource<'a> {
     /// The finding that was asked for.
     pub about: &'a Coding,
     pub issued: &'a str,
+    /// Who asked: the id of the log's actor.
+    pub requester: &'a str,
 }
 
 impl FhirSource<'_> {
@@ -56,11 +58,11 @@ impl FhirSource<'_> {
         study: &'a StudyFacts,
         result: fhir::Result<'a>,
         pictures: Option<&'a Pictures>,
-        (seed, requester): (&'a str, &'a str),
+        seed: &'a str,
     ) -> Source<'a> {
         Source {
             about: self.about,
-            requester,
+            requester: self.requester,
             terms: &self.house.terms,
             study,
             model: self.model,
@@ -80,8 +82,8 @@ impl FhirSource<'_> {
         pictures: Option<&Pictures>,
         outcome: &EntryId,
     ) -> Vec<u8> {
-        let (seed, requester) = (outcome.to_string(), self.house.actor().id);
-        fhir::bundle(&self.source(study, result, pictures, (&seed, &requester)), None)
+        let seed = outcome.to_string();
+        fhir::bundle(&self.source(study, result, pictures, &seed), None)
     }
 
     /// The Bundle that leaves: with the receipt, and signed by the service.
@@ -95,8 +97,8 @@ impl FhirSource<'_> {
         let signer = sign::ServiceKey::open(self.house)?;
         let release =
             Release { receipt: outcome, origin: self.house.site.origin(), sign: &|bytes| signer.detached(bytes) };
-        let (seed, requester) = (outcome.entry_id.to_string(), self.house.actor().id);
-        Ok(fhir::bundle(&self.source(study, result, pictures, (&seed, &requester)), Some(&release)))
+        let seed = outcome.entry_id.to_string();
+        Ok(fhir::bundle(&self.source(study, result, pictures, &seed), Some(&release)))
     }
 }
 

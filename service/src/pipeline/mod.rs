@@ -8,41 +8,71 @@
 mod arrive;
 mod entries;
 mod files;
+mod held;
 pub(crate) mod holding;
+mod publish;
+mod record;
 mod result;
+mod study;
+mod view;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use vidimus_imaging::{Instance, import::ImportFacts};
-use vidimus_log::{Receipt, RecordError, body::ReadPurpose};
+use vidimus_log::{
+    Actor, Receipt, RecordError,
+    body::{OutcomeStatus, ReadPurpose},
+};
 use vidimus_reader::{
-    Accepted, AdmissionError, Coding, IntentReceipt, NotAccepted, Reading, Refusal, ReleasedModel, SetAside,
+    Accepted, AdmissionError, Coding, IntentReceipt, ModelFacts, NotAccepted, Reading, Refusal, ReleasedModel, SetAside,
 };
 use vidimus_store::{SiteError, VaultError};
 
 pub(crate) use arrive::{Group, gather};
 pub(crate) use files::probe;
-pub(crate) use result::{Files, Reason, Status, StudyReading, Timing};
+pub(crate) use record::Record;
+pub(crate) use result::{Files, Observer, Reason, Status, StudyReading, Timing};
+pub(crate) use view::{Pixels, ViewError, pixels, rendered};
 
 use crate::{fhir, site::House};
 use arrive::Unreadable;
-use entries::Study;
 use files::{FhirSource, Pictures};
+use publish::Handed;
+use study::Study;
+
+/// Who asked for a reading.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    /// As the log knows them.
+    pub actor: Actor,
+    /// W3C trace id of the request, 32 hexadecimal characters.
+    pub trace: Option<String>,
+}
+
+impl Asked {
+    /// On the command line the program speaks for itself.
+    pub(crate) fn on_command_line(house: &House) -> Self {
+        Self { actor: house.actor(), trace: None }
+    }
+}
 
 /// What a run of readings needs.
 pub(crate) struct Pipeline<'a> {
-    /// The site.
-    pub house: &'a House,
-    /// The model, or why none is admitted.
-    pub model: Result<&'a ReleasedModel, &'a AdmissionError>,
-    /// Where readings are written.
-    pub out: &'a Path,
-    /// Why it is read.
-    pub purpose: ReadPurpose,
+    house: &'a House,
+    model: Result<&'a ReleasedModel, &'a AdmissionError>,
+    out: Option<&'a Path>,
+    purpose: ReadPurpose,
+    asked: Asked,
+    observer: Option<Arc<dyn Observer>>,
+    /// The intent that has no outcome yet.
+    open: Mutex<Option<Receipt>>,
 }
 
-/// Whether an error means that nothing more may be recorded: then the run ends.
-fn is_fatal(error: &anyhow::Error) -> bool {
+/// Whether an error means that nothing more may be recorded: then a run of the command line ends, and the service waits.
+pub(crate) fn is_fatal(error: &anyhow::Error) -> bool {
     let of_entry = |error: &RecordError| {
         matches!(error, RecordError::Invalid(_) | RecordError::Refused { .. } | RecordError::Duplicate { .. })
     };
@@ -52,27 +82,49 @@ fn is_fatal(error: &anyhow::Error) -> bool {
     }
 }
 
+impl<'a> Pipeline<'a> {
+    /// Reads at this site with a model, or says why none is admitted, for whoever asked. Nothing is written outside of
+    /// the site.
+    pub(crate) const fn new(
+        house: &'a House,
+        model: Result<&'a ReleasedModel, &'a AdmissionError>,
+        purpose: ReadPurpose,
+        asked: Asked,
+    ) -> Self {
+        Self { house, model, out: None, purpose, asked, observer: None, open: Mutex::new(None) }
+    }
+
+    /// The same, and writes the files of each reading into a folder.
+    pub(crate) fn into_folder(self, out: &'a Path) -> Self {
+        Self { out: Some(out), ..self }
+    }
+
+    /// The same, and tells an observer of every stage.
+    pub(crate) fn observed(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// Why a model of this deployment reads.
+    pub(crate) fn purpose_of(model: &Result<ReleasedModel, AdmissionError>) -> ReadPurpose {
+        match model {
+            Ok(model) if model.deployment().mode() == "demonstration" => ReadPurpose::Demonstration,
+            _ => ReadPurpose::Clinical,
+        }
+    }
+}
+
 impl Pipeline<'_> {
     /// Reads one study under one span. Films that contradict what is known (another patient, other pixels under a known
     /// UID) and films that cannot be read are results of their own.
     pub(crate) fn read(&self, group: Group, facts: &ImportFacts) -> anyhow::Result<Vec<StudyReading>> {
         let span = tracing::info_span!(target: "vidimus", "read", vidimus.purpose = self.purpose.as_str());
         let results = span.in_scope(|| self.read_group(group, facts))?;
-        for result in &results {
-            let (reason, index) = (result.reason.as_ref(), result.receipt.as_ref().map(|receipt| receipt.index));
-            tracing::info!(
-                target: "vidimus",
-                outcome = result.status.as_str(),
-                reason = reason.map(|reason| reason.code.as_str()),
-                index,
-                "study read"
-            );
-        }
+        results.iter().for_each(StudyReading::tell);
         Ok(results)
     }
 
     fn read_group(&self, group: Group, facts: &ImportFacts) -> anyhow::Result<Vec<StudyReading>> {
-        let mut timing = Timing::default();
+        let mut timing = Timing::observed(self.observer.clone());
         let (films, faults) = timing.step("decode", || group.open(facts));
         let mut results = Vec::new();
         for fault in faults {
@@ -112,6 +164,7 @@ impl Pipeline<'_> {
             results.push(self.unreadable(fault)?);
         }
         let intent = timing.step("intent", || self.record_intent(&mut study, model, &accepted))?;
+        self.keep_open(Some(intent.clone()));
         let permit = IntentReceipt::new(intent.clone(), model)?;
         let read = timing.step("infer_explain", || vidimus_reader::read(model, &accepted, &permit));
         let concluded = match read {
@@ -119,15 +172,25 @@ impl Pipeline<'_> {
             Err(error) => Err(error.into()),
         };
         results.push(match concluded {
-            Ok(concluded) => self.hand_out(study, model, concluded, timing)?,
+            Ok(concluded) => {
+                self.keep_open(None);
+                self.hand_out(study, model, &accepted, concluded, timing)?
+            }
             Err(error) if is_fatal(&error) => return Err(error),
             Err(error) => {
-                let receipt = self.record_failure(model, &intent)?;
-                let reason = Reason { code: "inference".into(), text: format!("{error:#}") };
-                self.result(study, Status::Failed, Some(reason), receipt, timing)
+                let receipt =
+                    self.record_failure(self.model_root(), &intent, OutcomeStatus::Failed, entries::INFERENCE)?;
+                self.keep_open(None);
+                let reason = Reason { code: entries::INFERENCE.into(), text: format!("{error:#}") };
+                self.hand_out_failure(&study, receipt, reason, timing)?
             }
         });
         Ok(())
+    }
+
+    /// Remembers the intent that has no outcome yet.
+    fn keep_open(&self, intent: Option<Receipt>) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = intent;
     }
 
     /// Draws the explanation and makes the outcome durable.
@@ -141,9 +204,8 @@ impl Pipeline<'_> {
     ) -> anyhow::Result<Concluded> {
         let display = &accepted.images()[reading.image].display;
         let pictures = timing.step("draw", || Pictures::draw(display, &reading))?;
-        let issued = self.house.now_text();
-        let about = self.about();
-        let source = FhirSource { house: self.house, model: Some(&reading.model), about: &about, issued: &issued };
+        let (issued, about) = (self.house.now_text(), self.about());
+        let source = self.source(Some(&reading.model), &about, &issued);
         let outcome = timing.step("outcome", || self.record_outcome(study, intent, &reading, &source, &pictures))?;
         Ok(Concluded { reading, pictures, issued, outcome })
     }
@@ -153,34 +215,40 @@ impl Pipeline<'_> {
         &self,
         study: Study,
         model: &ReleasedModel,
+        accepted: &Accepted,
         concluded: Concluded,
-        mut timing: Timing,
+        timing: Timing,
     ) -> anyhow::Result<StudyReading> {
         let Concluded { reading, pictures, issued, outcome } = concluded;
-        let facts = model.facts();
-        let about = self.about();
-        let source = FhirSource { house: self.house, model: Some(&facts), about: &about, issued: &issued };
-        let fhir = source.released(&study.facts, fhir::Result::Evaluated(&reading), Some(&pictures), &outcome)?;
-        let prepared = timing.step("write", || files::prepare(self.out, &outcome, &fhir, Some(&pictures)));
-        let published = prepared.and_then(|prepared| {
-            timing.step("release", || self.record_release(&study, &outcome, &fhir))?;
-            prepared.publish()
-        });
-        match published {
-            Ok(files) => {
-                let mut result = self.result(study, Status::Evaluated, None, outcome, timing);
-                result.model = Some(facts);
-                result.reading = Some(reading);
-                result.files = files;
-                Ok(result)
-            }
+        let (facts, about) = (model.facts(), self.about());
+        let fhir = self.source(Some(&facts), &about, &issued).released(
+            &study.facts,
+            fhir::Result::Evaluated(&reading),
+            Some(&pictures),
+            &outcome,
+        )?;
+        let mut result = Self::result(&study, Status::Evaluated, None, outcome.clone(), timing);
+        result.model = Some(facts);
+        result.reading = Some(reading);
+        let handed = Handed { fhir: &fhir, pictures: Some(&pictures), accepted: Some(accepted) };
+        match self.publish(&study, &outcome, &mut result, &handed) {
+            Ok(()) => Ok(result),
             Err(error) if is_fatal(&error) => Err(error),
-            Err(error) => {
-                let text =
-                    format!("the reading is entry {} of the log, and was not handed out: {error:#}", outcome.index);
-                Ok(self.result(study, Status::Failed, Some(Reason { code: "write".into(), text }), outcome, timing))
-            }
+            Err(error) => Ok(Self::not_handed_out(&study, "reading", outcome, result.timing, &error)),
         }
+    }
+
+    /// What has an outcome or a refusal, and could not be handed out.
+    fn not_handed_out(
+        study: &Study,
+        what: &str,
+        receipt: Receipt,
+        timing: Timing,
+        error: &anyhow::Error,
+    ) -> StudyReading {
+        let text = format!("the {what} is entry {} of the log, and was not handed out: {error:#}", receipt.index);
+        let reason = Reason { code: "write".into(), text };
+        Self::result(study, Status::Failed, Some(reason), receipt, timing)
     }
 
     /// A study that the guard did not let through.
@@ -194,7 +262,7 @@ impl Pipeline<'_> {
         let (code, text) = match reason {
             NotAccepted::Refused(refusal) => return self.refused(study, model, &refusal, timing),
             NotAccepted::Unreadable(error) => ("unreadable", error.to_string()),
-            NotAccepted::Broken(error) => ("inference", format!("the network could not run: {error}")),
+            NotAccepted::Broken(error) => (entries::INFERENCE, format!("the network could not run: {error}")),
         };
         self.failed(study, Reason { code: code.into(), text }, timing)
     }
@@ -208,41 +276,49 @@ impl Pipeline<'_> {
     ) -> anyhow::Result<StudyReading> {
         let code = refusal.code.as_str();
         let receipt = timing.step("outcome", || self.record_refusal(&mut study, code, Status::NotEvaluated))?;
-        let (issued, facts) = (self.house.now_text(), model.facts());
-        let about = self.about();
-        let source = FhirSource { house: self.house, model: Some(&facts), about: &about, issued: &issued };
+        let (issued, facts, about) = (self.house.now_text(), model.facts(), self.about());
+        let source = self.source(Some(&facts), &about, &issued);
         let fhir = source.released(&study.facts, fhir::Result::NotEvaluated(refusal), None, &receipt)?;
-        let prepared = timing.step("write", || files::prepare(self.out, &receipt, &fhir, None));
-        match prepared.and_then(files::Prepared::publish) {
-            Ok(files) => {
-                let reason = Reason { code: code.into(), text: refusal.text.clone() };
-                let mut result = self.result(study, Status::NotEvaluated, Some(reason), receipt, timing);
-                result.model = Some(facts);
-                result.files = files;
-                Ok(result)
-            }
-            Err(error) => {
-                let text =
-                    format!("the refusal is entry {} of the log, and was not handed out: {error:#}", receipt.index);
-                Ok(self.result(study, Status::Failed, Some(Reason { code: "write".into(), text }), receipt, timing))
-            }
+        let reason = Reason { code: code.into(), text: refusal.text.clone() };
+        let mut result = Self::result(&study, Status::NotEvaluated, Some(reason), receipt.clone(), timing);
+        result.model = Some(facts);
+        let handed = Handed { fhir: &fhir, pictures: None, accepted: None };
+        match self.publish(&study, &receipt, &mut result, &handed) {
+            Ok(()) => Ok(result),
+            Err(error) if is_fatal(&error) => Err(error),
+            Err(error) => Ok(Self::not_handed_out(&study, "refusal", receipt, result.timing, &error)),
         }
     }
 
     fn failed(&self, mut study: Study, reason: Reason, mut timing: Timing) -> anyhow::Result<StudyReading> {
         let receipt = timing.step("outcome", || self.record_refusal(&mut study, &reason.code, Status::Failed))?;
+        self.hand_out_failure(&study, receipt, reason, timing)
+    }
+
+    /// Hands out that a study failed, and why.
+    fn hand_out_failure(
+        &self,
+        study: &Study,
+        receipt: Receipt,
+        reason: Reason,
+        timing: Timing,
+    ) -> anyhow::Result<StudyReading> {
         let (issued, about) = (self.house.now_text(), self.about());
         let facts = self.model.as_ref().ok().map(|model| model.facts());
-        let source = FhirSource { house: self.house, model: facts.as_ref(), about: &about, issued: &issued };
         let failure = fhir::Result::Failed { code: &reason.code, text: &reason.text };
+        let source = self.source(facts.as_ref(), &about, &issued);
         let fhir = source.released(&study.facts, failure, None, &receipt)?;
-        let prepared = timing.step("write", || files::prepare(self.out, &receipt, &fhir, None));
-        // What cannot be written changes nothing: the study has failed, and its receipt stands in the log.
-        let files = prepared.and_then(files::Prepared::publish).unwrap_or_default();
-        let mut result = self.result(study, Status::Failed, Some(reason), receipt, timing);
+        let mut result = Self::result(study, Status::Failed, Some(reason), receipt.clone(), timing);
         result.model = facts;
-        result.files = files;
-        Ok(result)
+        match self.publish(study, &receipt, &mut result, &Handed { fhir: &fhir, pictures: None, accepted: None }) {
+            Err(error) if is_fatal(&error) => Err(error),
+            // What cannot be written changes nothing: the study has failed, and its receipt stands in the log.
+            Ok(()) | Err(_) => Ok(result),
+        }
+    }
+
+    fn source<'a>(&'a self, model: Option<&'a ModelFacts>, about: &'a Coding, issued: &'a str) -> FhirSource<'a> {
+        FhirSource { house: self.house, model, about, issued, requester: &self.asked.actor.id }
     }
 
     /// The finding that is asked for; without a model, the examination itself.
@@ -252,17 +328,10 @@ impl Pipeline<'_> {
         finding.map_or_else(|| self.house.terms.examination(), |finding| finding.code.clone())
     }
 
-    fn result(
-        &self,
-        study: Study,
-        status: Status,
-        reason: Option<Reason>,
-        receipt: Receipt,
-        timing: Timing,
-    ) -> StudyReading {
+    fn result(study: &Study, status: Status, reason: Option<Reason>, receipt: Receipt, timing: Timing) -> StudyReading {
         StudyReading {
-            title: study.title,
-            study_uid: Some(study.facts.study_uid),
+            title: study.title.clone(),
+            study_uid: Some(study::copy(&study.facts.study_uid)),
             status,
             reason,
             model: None,
@@ -271,6 +340,7 @@ impl Pipeline<'_> {
             receipt: Some(receipt),
             files: Files::default(),
             timing,
+            published: false,
         }
     }
 }

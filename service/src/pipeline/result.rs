@@ -1,7 +1,7 @@
 //! The result of one study, as programs read it (`--json`) and as the page and the FHIR file are made from it.
 //! The object is the one of the first issue; `not_evaluated` and `failed` carry no probability anywhere.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -44,31 +44,52 @@ pub(crate) struct Files {
     pub receipt: Option<String>,
 }
 
+/// Who is told of readings while they are made: the service's metrics.
+pub(crate) trait Observer: Send + Sync {
+    /// A stage of a reading is done; its name is one of the program's own.
+    fn stage(&self, name: &'static str, seconds: f64);
+
+    /// A study was read; `reason` is the code of a refusal or failure.
+    fn reading(&self, status: &'static str, reason: Option<&str>);
+}
+
 /// Milliseconds by step.
 #[derive(Clone, Default)]
-pub(crate) struct Timing(BTreeMap<&'static str, f64>);
+pub(crate) struct Timing {
+    steps: BTreeMap<&'static str, f64>,
+    observer: Option<Arc<dyn Observer>>,
+}
 
 impl Timing {
+    /// Tells an observer of each step as it ends.
+    pub(super) fn observed(observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { steps: BTreeMap::new(), observer }
+    }
+
     /// Runs a step under a span of its name and adds its time.
     pub(crate) fn step<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
         let span = tracing::info_span!(target: "vidimus", "step", otel.name = name, vidimus.stage = name);
         let start = Instant::now();
         let result = span.in_scope(work);
-        *self.0.entry(name).or_default() += start.elapsed().as_secs_f64() * 1e3;
+        let seconds = start.elapsed().as_secs_f64();
+        *self.steps.entry(name).or_default() += seconds * 1e3;
+        if let Some(observer) = &self.observer {
+            observer.stage(name, seconds);
+        }
         result
     }
 
     /// The sum of all steps, in milliseconds.
     pub(crate) fn total_ms(&self) -> f64 {
         // A sum of nothing is -0.0.
-        self.0.values().fold(0.0, |sum, ms| sum + ms)
+        self.steps.values().fold(0.0, |sum, ms| sum + ms)
     }
 
     /// All steps and their sum.
     fn object(&self) -> Value {
         let round = |ms: f64| (ms * 1e3).round() / 1e3;
         let mut object: serde_json::Map<String, Value> =
-            self.0.iter().map(|(name, ms)| ((*name).to_owned(), json!(round(*ms)))).collect();
+            self.steps.iter().map(|(name, ms)| ((*name).to_owned(), json!(round(*ms)))).collect();
         object.insert("total".into(), json!(round(self.total_ms())));
         Value::Object(object)
     }
@@ -89,9 +110,22 @@ pub(crate) struct StudyReading {
     pub receipt: Option<Receipt>,
     pub files: Files,
     pub timing: Timing,
+    /// Whether it can be seen in the list of readings.
+    pub published: bool,
 }
 
 impl StudyReading {
+    /// Says on standard error, where one listens, how it ended: codes and numbers only.
+    pub(super) fn tell(&self) {
+        tracing::info!(
+            target: "vidimus",
+            outcome = self.status.as_str(),
+            reason = self.reason.as_ref().map(|reason| reason.code.as_str()),
+            index = self.receipt.as_ref().map(|receipt| receipt.index),
+            "study read"
+        );
+    }
+
     /// The object of `--json`.
     pub(crate) fn object(&self) -> Value {
         let reading = self.reading.as_ref();
