@@ -18,6 +18,7 @@ mod queue;
 mod replay;
 mod shipped;
 mod sign;
+mod signing;
 mod site;
 mod stow;
 mod telemetry;

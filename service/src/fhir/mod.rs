@@ -11,13 +11,14 @@ pub(crate) mod publish;
 #[cfg(test)]
 mod publish_tests;
 mod report;
-mod shelf;
+pub(crate) mod rest;
+pub(crate) mod shelf;
 mod study;
 mod task;
 mod terms;
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use vidimus_log::{Phi, Receipt};
 use vidimus_reader::{Coding, ModelFacts, Reading, Refusal};
 
 pub(crate) use finding::figures;
+pub(crate) use report::PRELIMINARY;
 pub(crate) use terms::Terms;
 
 /// Base of our own code systems, extensions and identifiers.

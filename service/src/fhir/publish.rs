@@ -76,11 +76,11 @@ pub(crate) fn rows(
         }
         edition.add(&kind, &id, resource)?;
     }
-    edition.seal(subject)
+    edition.seal(subject, None)
 }
 
 /// A UUID of version 5 under a reading or an arrival.
-pub(super) fn derived(seed: &EntryId, name: &str) -> String {
+pub(crate) fn derived(seed: &EntryId, name: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{seed}/{name}").as_bytes()).to_string()
 }
 
@@ -126,14 +126,24 @@ fn rewrite(value: &mut Value, addresses: &BTreeMap<String, (String, String)>) {
 }
 
 /// RFC 3339, UTC, of milliseconds.
-pub(super) fn instant(ms: u64) -> String {
+pub(crate) fn instant(ms: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 /// Whose key seals a resource.
-fn is_of_site(kind: &str) -> bool {
-    kind == "Device"
+enum Owner {
+    Patient,
+    Site,
+    Staff,
+}
+
+fn owner(kind: &str) -> Owner {
+    match kind {
+        "Device" => Owner::Site,
+        "Practitioner" => Owner::Staff,
+        _ => Owner::Patient,
+    }
 }
 
 /// A version to be published.
@@ -152,6 +162,7 @@ pub(crate) struct Edition<'a> {
     updated_ms: u64,
     of_patient: Shelf,
     of_site: Shelf,
+    of_staff: Shelf,
     versions: Vec<Version>,
     /// Exact bytes of the reports among them.
     bytes: BTreeMap<String, String>,
@@ -159,8 +170,16 @@ pub(crate) struct Edition<'a> {
 
 impl<'a> Edition<'a> {
     pub(crate) fn new(house: &'a House, keys: Keys, updated_ms: u64) -> Self {
-        let (of_patient, of_site) = (Shelf::default(), Shelf::default());
-        Self { house, keys, updated_ms, of_patient, of_site, versions: Vec::new(), bytes: BTreeMap::new() }
+        Self {
+            house,
+            keys,
+            updated_ms,
+            of_patient: Shelf::default(),
+            of_site: Shelf::default(),
+            of_staff: Shelf::default(),
+            versions: Vec::new(),
+            bytes: BTreeMap::new(),
+        }
     }
 
     /// Adds the next version of a resource; a shared one only where it says something new. Returns its version.
@@ -184,7 +203,11 @@ impl<'a> Edition<'a> {
         if kind == "DiagnosticReport" {
             self.bytes.insert(format!("{kind}/{id}/_history/{version}"), bytes.clone());
         }
-        let shelf = if is_of_site(kind) { &mut self.of_site } else { &mut self.of_patient };
+        let shelf = match owner(kind) {
+            Owner::Patient => &mut self.of_patient,
+            Owner::Site => &mut self.of_site,
+            Owner::Staff => &mut self.of_staff,
+        };
         shelf.add(kind, id, version, bytes);
         self.versions.push(Version { kind: kind.into(), id: id.into(), version, status, code });
         Ok(version)
@@ -215,13 +238,18 @@ impl<'a> Edition<'a> {
         self.bytes.get(&format!("DiagnosticReport/{id}/_history/{version}")).map(String::as_str)
     }
 
-    /// Seals the bytes; the rows that point to them.
-    pub(crate) fn seal(self, subject: &Subject) -> anyhow::Result<Vec<Row>> {
-        let of_patient = self.of_patient.seal(self.house, subject)?;
+    /// Seals the bytes under patient, site and the signer; the rows that point to them.
+    pub(crate) fn seal(self, patient: &Subject, staff: Option<&Subject>) -> anyhow::Result<Vec<Row>> {
+        let of_patient = self.of_patient.seal(self.house, patient)?;
+        let of_staff = staff.map(|staff| self.of_staff.seal(self.house, staff)).transpose()?.flatten();
         let of_site = self.of_site.seal(self.house, &self.house.site.vault().site()?)?;
         let (keys, updated_ms) = (self.keys, self.updated_ms);
         let row = |made: Version| {
-            let document: Option<ObjectId> = if is_of_site(&made.kind) { of_site } else { of_patient };
+            let document: Option<ObjectId> = match owner(&made.kind) {
+                Owner::Patient => of_patient,
+                Owner::Site => of_site,
+                Owner::Staff => of_staff,
+            };
             let shared = matches!(made.kind.as_str(), "Patient" | "Device" | "ImagingStudy" | "Practitioner");
             let concerns_patient = !matches!(made.kind.as_str(), "Device" | "Practitioner");
             let concerns_study = !shared || made.kind == "ImagingStudy";

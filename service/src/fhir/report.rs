@@ -10,6 +10,9 @@ use super::{
     values,
 };
 
+/// How the conclusion of a reading ends until a clinician signs it.
+pub(crate) const PRELIMINARY: &str = "Preliminary second read by software; not a diagnosis.";
+
 /// One sentence made from the data.
 fn conclusion(source: &Source<'_>) -> String {
     match source.result {
@@ -29,7 +32,7 @@ fn conclusion(source: &Source<'_>) -> String {
                     )
                 })
                 .collect();
-            format!("{} Preliminary second read by software; not a diagnosis.", findings.join(" "))
+            format!("{} {PRELIMINARY}", findings.join(" "))
         }
         Result::NotEvaluated(refusal) => format!("Not evaluated: {}.", sentence(&refusal.text, refusal.code.as_str())),
         Result::Failed { code, text } => format!("Failed: {}.", sentence(text, code)),

@@ -63,6 +63,55 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// Value and interpretation of a decision: present, absent or undetermined.
+    pub(crate) fn decision(&self, decision: &str) -> (Value, Value) {
+        let (codes, sign): (&[&str], _) = match decision {
+            "present" => (&["52101004"], "POS"),
+            "absent" => (&["272519000", "2667000"], "NEG"),
+            _ => (&["373068000"], "IND"),
+        };
+        let codings: Vec<Value> = codes.iter().map(|code| self.coding(SCT, code)).collect();
+        (json!({ "coding": codings }), self.hl7("v3-ObservationInterpretation", sign))
+    }
+
+    /// The reasons that a clinician can give for a disagreement: code and display.
+    pub(crate) fn override_reasons(&self) -> Vec<(String, String)> {
+        let system = override_reason();
+        let terms = self.0.terms().iter().filter(|term| term.system == system);
+        terms.map(|term| (term.code.clone(), term.display.clone())).collect()
+    }
+
+    /// A reason for a disagreement.
+    pub(crate) fn override_reason(&self, code: &str) -> Value {
+        self.concept(&override_reason(), code)
+    }
+
+    /// The part that somebody has in a Provenance.
+    pub(crate) fn participant(&self, code: &str) -> Value {
+        self.hl7("provenance-participant-type", code)
+    }
+
+    /// Why something is signed.
+    pub(crate) fn signature(&self, code: &str) -> Value {
+        self.coding("urn:iso-astm:E1762-95:2013", code)
+    }
+
+    /// That a version follows an earlier one.
+    pub(crate) fn updated(&self) -> Value {
+        self.hl7("v3-DataOperation", "UPDATE")
+    }
+
+    /// A CodeableConcept of our own code system.
+    pub(crate) fn own_code(code: &str, display: &str) -> Value {
+        own(code, display)
+    }
+}
+
+fn override_reason() -> String {
+    format!("{BASE}/CodeSystem/override-reason")
+}
+
 /// A CodeableConcept of our own code system.
 pub(super) fn own(code: &str, display: &str) -> Value {
     json!({ "coding": [{ "system": format!("{BASE}/CodeSystem/reading"), "code": code, "display": display }] })

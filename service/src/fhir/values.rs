@@ -73,8 +73,12 @@ pub(super) fn query(value: &str) -> String {
         }
         escaped.push(c);
     }
-    escaped
-        .bytes()
+    percent(&escaped)
+}
+
+/// A text within a query, as an address may hold it.
+pub(super) fn percent(text: &str) -> String {
+    text.bytes()
         .map(|byte| match byte {
             b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
             _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
@@ -95,7 +99,7 @@ pub(super) fn rounded(value: f64) -> f64 {
 }
 
 /// The resource without nulls, empty texts, empty lists and empty objects: FHIR has none of them.
-pub(super) fn without_empty(value: Value) -> Value {
+pub(crate) fn without_empty(value: Value) -> Value {
     match value {
         Value::Array(items) => {
             Value::Array(items.into_iter().map(without_empty).filter(|item| !is_empty(item)).collect())

@@ -9,7 +9,10 @@ use vidimus_log::body::{AccessAction, AccessWhat};
 use super::{
     Operation, Parameter, Reply, Shape, Stream, Verb, handlers as on, header, ok, operation::Limits, path, query,
 };
-use crate::access::Role::{self, Admin, Clinician, Modality, Quality, Regulator};
+use crate::{
+    access::Role::{self, Admin, Clinician, Modality, Quality, Regulator},
+    fhir, signing,
+};
 
 const PUBLIC: &[Role] = &[];
 const SENDERS: &[Role] = &[Modality, Clinician];
@@ -54,7 +57,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     all.extend(readings());
     all.extend(log());
     all.extend(models());
-    // fhir::rest::operations() joins here
+    all.extend(fhir::rest::operations());
     all
 }
 
@@ -177,14 +180,14 @@ fn readings() -> Vec<Operation> {
             .about(tag, Finding, "The receipt of the entry that ends the reading (C2SP tlog-proof)")
             .takes(&[READING])
             .replies(given(200, TEXT, "The receipt")),
-        Operation::new("readings.sign-off", Verb::Post, "/readings/{id}/sign-off", SIGNERS, on::readings::sign_off)
+        Operation::new("readings.sign-off", Verb::Post, "/readings/{id}/sign-off", SIGNERS, signing::sign_off)
             .about(tag, Finding, "Agree and sign; needs a fresh authentication")
             .action(AccessAction::Execute)
             .takes(&[READING, KEY])
             .body(JSON, Some("SignOff"))
             .replies(created("Signed", "Signed"))
             .faults(&[409, 422]),
-        Operation::new("readings.override", Verb::Post, "/readings/{id}/override", SIGNERS, on::readings::override_)
+        Operation::new("readings.override", Verb::Post, "/readings/{id}/override", SIGNERS, signing::override_)
             .about(tag, Finding, "Disagree and sign; needs a fresh authentication")
             .action(AccessAction::Execute)
             .takes(&[READING, KEY])
