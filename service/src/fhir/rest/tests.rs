@@ -165,7 +165,7 @@ fn each_sort_of_parameter_finds_what_the_standard_says() {
         ("DiagnosticReport", "date:missing=true", "d"),
         ("ImagingStudy", "started=ge2024", "ab"),
         // when it was published
-        ("DiagnosticReport", "_lastUpdated=gt2023-11-16", "cd"),
+        ("DiagnosticReport", "_lastUpdated=gt2023-11-16", "d"),
         ("DiagnosticReport", "_lastUpdated=lt2023-11-16T00:00:00Z", "ab"),
         ("DiagnosticReport", "_lastUpdated=2023-11-14T22:13:20Z", "a"),
         ("DiagnosticReport", "_lastUpdated=2023-11-14T23:13:20%2B01:00", "a"),

@@ -72,9 +72,8 @@ pub(in super::super) fn changes(call: &Call<'_>) -> Result<Answer, Problem> {
     let tip = call.service.queue.changed(since, wait);
     let query = WorklistQuery { order: Order::Newest, limit: CHANGES_MAX, ..WorklistQuery::default() };
     let rows = if tip > since { site.worklist(&query)? } else { Vec::new() };
-    let newer = |row: &&PublishedRow| {
-        row.index > since || row.signed.as_ref().is_some_and(|signed| signed.index > since)
-    };
+    let newer =
+        |row: &&PublishedRow| row.index > since || row.signed.as_ref().is_some_and(|signed| signed.index > since);
     let changed: Vec<Value> = rows
         .iter()
         .filter(newer)
@@ -115,11 +114,7 @@ fn summary(call: &Call<'_>, row: &PublishedRow) -> Result<Value, Problem> {
 }
 
 /// What the list shows of a reading.
-fn summary_of(
-    call: &Call<'_>,
-    row: &PublishedRow,
-    record: Option<&Record>,
-) -> Result<Map<String, Value>, Problem> {
+fn summary_of(call: &Call<'_>, row: &PublishedRow, record: Option<&Record>) -> Result<Map<String, Value>, Problem> {
     let object = record.map_or(&Value::Null, |record| &record.object);
     let person = record.map(|record| &record.patient);
     let text = |of: Option<&String>| of.cloned().unwrap_or_default();
