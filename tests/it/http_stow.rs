@@ -6,10 +6,12 @@ use std::{
     io::{Cursor, Read as _, Write as _},
     net::Shutdown,
     process::Command,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vidimus_imaging::Instance;
 use vidimus_tests::{
     http::{Request, Response, Served},
     program,
@@ -216,6 +218,47 @@ fn a_sender_that_stops_is_told_so() {
     let bytes = request.bytes(&site.served.address);
     site.served.send(&bytes[..bytes.len() / 2]).expect_problem(408);
     site.end();
+}
+
+/// Proves: REQ-SVC-168
+#[test]
+fn a_full_queue_is_told_before_the_body_is_read() {
+    let site = Site::new(&["--waiting", "0"]);
+    let token = &site.modality;
+    let head = format!(
+        "POST {STUDIES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {KIND}\r\nContent-Length: 1000\r\n\r\n"
+    );
+    let answer = site.served.send(head.as_bytes());
+    answer.expect_problem(503);
+    assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
+    site.end();
+}
+
+/// Proves: REQ-SVC-161
+#[test]
+fn what_was_answered_as_stored_is_read_though_the_process_is_killed() {
+    let Site { served, modality, _folder } = Site::new(&[]);
+    let dir = served.dir.clone();
+    let films: Vec<Vec<u8>> = (1..=4).map(|number| film(number, 8)).collect();
+    for film in &films {
+        served.call(&Request::new("POST", STUDIES).token(&modality).body(KIND, body(&[film]))).expect_status(200);
+    }
+    drop(served);
+    let served = Served::start(&dir, &[]);
+    let clinician = served.token("clinician");
+    for film in films {
+        let study = Instance::from_vec(film).unwrap().study_instance_uid.open().clone();
+        let begun = Instant::now();
+        let mut tip = 0;
+        while served.get(&format!("/readings?study_instance_uid={study}"), &clinician).json()["readings"][0].is_null() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "a stored film is not read");
+            let changed = served.get(&format!("/readings/changes?since={tip}&wait=5"), &clinician).expect_status(200);
+            tip = changed.json()["tip"].as_u64().unwrap();
+        }
+    }
+    let (code, messages) = served.end();
+    assert_eq!(code, Some(0), "{messages}");
+    assert_log_whole(&dir);
 }
 
 /// Proves: REQ-SVC-164, REQ-SVC-167
