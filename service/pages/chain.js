@@ -3,7 +3,7 @@
 // In: the evidence, and a function that fetches a file's text. Out: steps like those of a receipt.
 
 import { h, show, states } from "./dom.js";
-import { available, checkReceipt, hex, sha256, sha256Hex, verifyEd25519 } from "./receipt.js";
+import { Steps, available, checkReceipt, hex, sha256, sha256Hex, verifyEd25519 } from "./receipt.js";
 import { stepsOf } from "./trust.js";
 
 const utf8 = new TextEncoder();
@@ -38,48 +38,37 @@ async function checkSignature(signature, expected) {
 }
 
 async function links(evidence, file) {
-  const steps = [];
-  const take = async (name, act) => {
-    if (steps.some((step) => !step.ok)) return null;
-    try {
-      const [said, value] = await act();
-      steps.push({ name, ok: true, said });
-      return value;
-    } catch (error) {
-      steps.push({ name, ok: false, said: error.message });
-      return null;
-    }
-  };
-  await take("Protocol", async () => {
+  const run = new Steps();
+  await run.take("Protocol", async () => {
     const digest = await sha256Hex(await file("evidence/protocol.toml"));
     demand(digest === evidence.verdict.protocol.digest, "the protocol's bytes are not those that the verdict names");
-    return [`its bytes hash to ${digest.slice(0, 16)}…, which the verdict names`];
+    return { said: `its bytes hash to ${digest.slice(0, 16)}…, which the verdict names` };
   });
-  const verdict = await take("Verdict", async () => {
+  const verdict = await run.take("Verdict", async () => {
     const digest = await sha256Hex(await file("evidence/verdict.json"));
     demand((evidence.release?.verdict || []).some((held) => held.digest === digest), "the release names another verdict");
-    return [`its bytes hash to ${digest.slice(0, 16)}…, which the release names`, digest];
+    return { said: `its bytes hash to ${digest.slice(0, 16)}…, which the release names`, value: digest };
   });
-  const leaf = await take("Evaluation", async () => {
+  const leaf = await run.take("Evaluation", async () => {
     const [proof, key] = await Promise.all([file("evidence/evaluation.tlog-proof"), file("evidence/makers.vkey")]);
     const result = await checkReceipt(proof, key.trim());
-    const failed = result.steps.find((step) => !step.ok);
+    const failed = result.steps.find((step) => step.ok === false);
     demand(result.ok, `the makers' receipt: ${failed?.name}: ${failed?.said}`);
     demand(result.entry.body.results === `sha256:${verdict}`, "the makers' evaluation is of another verdict");
-    return [`entry ${result.index} of the makers' log, signed and included, is of this verdict`, result.leaf];
+    return { said: `entry ${result.index} of the makers' log, signed and included, is of this verdict`, value: result.leaf };
   });
-  const release = await take("Release", async () => {
+  const release = await run.take("Release", async () => {
     const digest = await sha256Hex(await file("evidence/release.toml"));
     demand(evidence.release.package_root === evidence.root, "the release is of another package");
-    return [`release.toml hashes to ${digest.slice(0, 16)}… and names this package`, digest];
+    return { said: `release.toml hashes to ${digest.slice(0, 16)}… and names this package`, value: digest };
   });
-  await take("Signatures", async () => {
+  await run.take("Signatures", async () => {
     const roles = new Set(evidence.signatures.map((signature) => signature.role));
     demand(roles.size >= 2, "two persons must sign");
     for (const signature of evidence.signatures) await checkSignature(signature, { release, leaf });
-    return [`${[...roles].join(" and ")} signed this release and this evaluation (Ed25519)`];
+    return { said: `${[...roles].join(" and ")} signed this release and this evaluation (Ed25519)` };
   });
-  return { ok: steps.every((step) => step.ok), steps };
+  return run;
 }
 
 /** Checks the chain into `place`. */

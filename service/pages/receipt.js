@@ -123,6 +123,15 @@ async function rootOf(leaf, index, size, path) {
   return hash;
 }
 
+function parseEntry(bytes) {
+  try {
+    const words = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return [words, JSON.parse(words)];
+  } catch {
+    throw new Error("the entry's bytes are not the text of an entry");
+  }
+}
+
 /** JSON in the one form that an entry may have: sorted keys, no spaces. */
 function canonical(value) {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
@@ -141,15 +150,18 @@ async function noteSigned(note, key) {
   throw new Error("no signature line is of the pinned key");
 }
 
-/** One step: does it, keeps what it said; the first that fails ends the check. */
-class Steps {
+/** Steps in a row, each with what it said; what stands behind a failed one is not reached. */
+export class Steps {
   constructor() {
     this.steps = [];
     this.ok = true;
   }
 
   async take(name, act) {
-    if (!this.ok) return null;
+    if (!this.ok) {
+      this.steps.push({ name, ok: null, said: "not reached" });
+      return null;
+    }
     try {
       const { said, value } = await act();
       this.steps.push({ name, ok: true, said });
@@ -178,8 +190,7 @@ export async function checkReceipt(text, keyText, expected = {}) {
     return { said: `a C2SP tlog-proof: entry of ${value.entry.length} bytes, ${value.path.length} hashes, a checkpoint`, value };
   });
   const entry = await run.take("Entry", async () => {
-    const words = new TextDecoder("utf-8", { fatal: true }).decode(proof.entry);
-    const value = JSON.parse(words);
+    const [words, value] = parseEntry(proof.entry);
     demand(canonical(value) === words, "the entry is not in its one canonical form");
     demand(!expected.entryId || value.entry_id === expected.entryId, `the entry is ${value.entry_id}, not the one asked for`);
     demand(!expected.entry || same(expected.entry, proof.entry), "the entry is not the one shown");

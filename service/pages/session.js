@@ -5,6 +5,8 @@ import { get, post, send } from "./api.js";
 import { button, dialog, field, h, show, states } from "./dom.js";
 
 const SIGN_IN = /^#sign-in=([A-Za-z0-9_-]+)$/;
+/** A little less than the five minutes that the program allows: the signature is still on its way. */
+const FRESH_S = 290;
 const ROLES = {
   clinician: "clinician", quality: "quality officer", regulator: "regulator", admin: "administrator", modality: "modality",
 };
@@ -115,8 +117,10 @@ async function freshen() {
   });
 }
 
-/** Does an act that needs a fresh authentication, asking for one where it is refused. Answers null where it was left. */
+/** Does an act that needs a fresh authentication, asking for one where it is too old. Answers null where it was left. */
 export async function withFreshSession(act) {
+  await load();
+  if (who.signed_in && who.auth_age_s > FRESH_S && !(await freshen())) return null;
   try {
     return await act();
   } catch (problem) {

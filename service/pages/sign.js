@@ -46,7 +46,7 @@ function form(reading, refresh) {
   const differ = h("input", { type: "radio", name: "verdict", value: "differ", id: "verdict-differ" });
   const meaning = choice(MEANINGS, "review", { id: "sign-meaning" });
   const decision = choice(opposite(reading), null, { id: "sign-decision" });
-  const reasons = choice((reading.override_reasons || []).map(({ code, display }) => [code, display]), null, { id: "sign-reason" });
+  const reasons = choice([["", "choose"], ...(reading.override_reasons || []).map(({ code, display }) => [code, display])], "", { id: "sign-reason" });
   const comment = h("textarea", { rows: 2, maxlength: COMMENT_MAX, id: "sign-comment" });
   const submit = h("button", { type: "submit", class: "primary", id: "sign" }, "Agree and sign");
   const agreeing = h("div", {}, field("Meaning of the signature", meaning));
@@ -54,6 +54,7 @@ function form(reading, refresh) {
   const turn = () => {
     agreeing.hidden = differ.checked;
     differing.hidden = agree.checked;
+    reasons.required = differ.checked;
     submit.textContent = agree.checked ? "Agree and sign" : "Override and sign";
   };
   for (const radio of [agree, differ]) radio.addEventListener("change", turn);

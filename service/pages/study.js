@@ -16,13 +16,15 @@ import { shownIds } from "./worklist.js";
 export async function open(main, id, signal) {
   const reading = await get(`/readings/${id}`, { signal });
   const film = new FilmPanel(reading, signal);
+  const top = h("div");
   const sign = h("div");
-  const refresh = async () => {
-    const now = await get(`/readings/${id}`, { signal });
+  const refresh = async () => draw(await get(`/readings/${id}`, { signal }));
+  const draw = (now) => {
+    show(top, head(now));
     show(sign, signPanel(now, refresh));
   };
-  show(sign, signPanel(reading, refresh));
-  show(main, h("article", { class: "study-page" }, head(reading), h("div", { class: "study-columns" },
+  draw(reading);
+  show(main, h("article", { class: "study-page" }, top, h("div", { class: "study-columns" },
     film.element,
     h("div", { class: "study-side" }, finding(reading), sign, receipt(reading), uncertainty(reading), notEvaluated(reading),
       limits(reading), may("replay") ? replay(reading) : null, record(reading)))));

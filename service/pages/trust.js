@@ -69,12 +69,13 @@ function alarm(held, again) {
 
 /** The steps of a check and what they come to. */
 export function stepsOf(result, good) {
-  const failed = result.steps.find((step) => !step.ok);
+  const failed = result.steps.find((step) => step.ok === false);
   const verdict = result.ok
     ? h("div", { class: "verdict is-good" }, h("strong", {}, `✓ ${good}`))
     : h("div", { class: "verdict is-bad", role: "alert" }, h("strong", {}, `✕ Not verified: ${failed.name}`), h("p", {}, failed.said));
   return [verdict, h("ol", { class: "steps" }, result.steps.map(({ name, ok, said }) =>
-    h("li", { class: ok ? "is-good" : "is-bad" }, h("b", {}, `${ok ? "✓" : "✕"} ${name}`), " ", h("span", {}, said))))];
+    h("li", { class: ok ? "is-good" : ok === false ? "is-bad" : "is-open" },
+      h("b", {}, `${ok ? "✓" : ok === false ? "✕" : "–"} ${name}`), " ", h("span", {}, said))))];
 }
 
 /** Checks a receipt into `place`. `path` is where the proof lies, `expected` as for `checkReceipt`. */

@@ -54,7 +54,7 @@ class Worklist {
       field(label, choice(options, filters[name], { id: `filter-${name}`, onchange: pick(name) }));
     const date = (label, name) => field(label, h("input", { type: "date", value: filters[name], id: `filter-${name}`, onchange: pick(name) }));
     return h("form", { class: "filters", role: "search", "aria-label": "Filter readings", onsubmit: (event) => event.preventDefault() },
-      select("Order", "order", [["attention", "Needs eyes first"], ["newest", "Newest first"]]),
+      select("Order", "order", [["attention", "Attention"], ["newest", "Newest"]]),
       select("Status", "status", [["", "Any"], ["evaluated", "Evaluated"], ["not_evaluated", "Not evaluated"], ["failed", "Failed"]]),
       select("Finding", "decision", [["", "Any"], ["present", "Present"], ["absent", "Absent"]]),
       select("Signature", "signed", [["", "Any"], ["false", "Not signed"], ["true", "Signed"]]),
