@@ -164,6 +164,8 @@ pub(super) fn route(config: &mut web::ServiceConfig) {
             paths.push(&operation.path);
         }
     }
+    // The first that matches is taken: what is written out goes before what is a parameter.
+    paths.sort_by_key(|path| path.replace('{', "\u{10FFFF}"));
     for path in paths {
         let rows: Vec<&'static Operation> = table().iter().filter(|row| row.path == path).collect();
         let mut resource = web::resource(pattern(rows.first().copied(), path));

@@ -123,6 +123,9 @@ pub(crate) struct Parser {
 impl Parser {
     /// A parser for a request of this `Content-Type`.
     pub(crate) fn new(content_type: &str) -> Result<Self, Fault> {
+        if content_type.trim().is_empty() {
+            return Err(Fault::Media);
+        }
         let media = MediaType::parse(content_type).ok_or(Fault::Parameters)?;
         if media.name != "multipart/related" {
             return Err(Fault::Media);

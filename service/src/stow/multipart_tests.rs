@@ -173,7 +173,7 @@ fn the_content_type_is_read_in_any_order_case_and_quotation() {
         ("multipart/related; type=application/dicom; boundary=a; boundary=b", Fault::Parameters),
         ("multipart/related; type=application/dicom; boundary=\"b", Fault::Parameters),
         ("multipart/related type=application/dicom", Fault::Parameters),
-        ("", Fault::Parameters),
+        ("", Fault::Media),
     ] {
         assert_eq!(Parser::new(kind).map(|_| ()), Err(fault), "{kind}");
     }

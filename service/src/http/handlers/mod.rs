@@ -8,6 +8,8 @@ pub(super) mod replay;
 pub(super) mod session;
 pub(super) mod status;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
 use super::{Answer, Call, Kind, Problem};
 
 /// The place of a handler in rows whose body streams: those never get here.
@@ -15,17 +17,20 @@ pub(super) fn none(_: &Call<'_>) -> Result<Answer, Problem> {
     Err(Problem::new(Kind::Internal, "the body of this operation streams"))
 }
 
-/// An opaque cursor: a keyed digest over what it holds keeps it whole.
+/// An opaque cursor: a keyed digest over what it holds, and over the list that it belongs to, keeps it whole.
 pub(super) fn cursor(call: &Call<'_>, held: &str) -> String {
-    let mark = call.house().site.keyed("cursor", format!("{}\n{held}", call.operation.id).as_bytes()).hex();
+    // Another filter or order is another list; the number of items of a page is not.
+    let mut list: Vec<String> = call.queries().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    list.retain(|pair| !pair.starts_with("cursor=") && !pair.starts_with("limit="));
+    list.sort_unstable();
+    let named = format!("{}\n{}{held}", call.operation.id, list.concat());
+    let mark = call.house().site.keyed("cursor", named.as_bytes()).hex();
     let mark = mark.get(..16).unwrap_or(&mark);
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     URL_SAFE_NO_PAD.encode(format!("{held} {mark}"))
 }
 
 /// What a cursor of this operation holds.
 pub(super) fn open_cursor(call: &Call<'_>, text: &str) -> Result<String, Problem> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let held = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let held = held.as_deref().and_then(|text| text.rsplit_once(' ')).map(|(held, _)| held.to_owned());
     held.filter(|held| cursor(call, held) == text).ok_or_else(|| {
