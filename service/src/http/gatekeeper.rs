@@ -29,7 +29,7 @@ use crate::{
 /// A sender that is silent for so long has stopped.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Longest query.
-const QUERY_BYTES_MAX: usize = 8 * 1024;
+const QUERY_BYTES_MAX: usize = 32 * 1024;
 /// Longest value of a header that is looked at.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -185,7 +185,7 @@ fn judge(operation: &Operation, request: &Request) -> Result<(), Problem> {
             }
             Place::Query if operation.is_fhir() => continue,
             Place::Query => super::find(&request.query, name),
-            Place::Header => super::find(&request.headers, name),
+            Place::Header => super::find(&request.headers, &name.to_ascii_lowercase()),
         };
         match value {
             None if parameter.required => {

@@ -58,6 +58,8 @@ pub(crate) enum Shape {
     Time,
     /// DICOM UID.
     Uid,
+    /// DICOM age string, such as 003Y.
+    Age,
     /// Entry id, 32 lower-case hexadecimal characters.
     EntryId,
     /// SHA-256 or keyed digest, 64 lower-case hexadecimal characters.
@@ -279,6 +281,11 @@ impl Shape {
                 let part = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
                 (1..=64).contains(&value.len()) && value.split('.').all(part)
             }
+            Self::Age => {
+                value.len() == 4
+                    && value.ends_with(['D', 'W', 'M', 'Y'])
+                    && value.bytes().take(3).all(|c| c.is_ascii_digit())
+            }
             Self::EntryId => hex(32),
             Self::Digest => hex(64),
             Self::Code => vidimus_log::values::is_code(value),
@@ -307,6 +314,7 @@ impl Shape {
             Self::Boolean => "true or false".into(),
             Self::Time => "a time as in 2026-01-31T08:00:00Z (RFC 3339)".into(),
             Self::Uid => "a UID of digits and dots".into(),
+            Self::Age => "an age string: three digits and D, W, M or Y, such as 003Y".into(),
             Self::EntryId => "an entry id: 32 lower-case hexadecimal characters".into(),
             Self::Digest => "a digest: 64 lower-case hexadecimal characters".into(),
             Self::Code => "a code: lower-case letters, digits, and any of . _ -".into(),

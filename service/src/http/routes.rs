@@ -140,7 +140,7 @@ fn readings() -> Vec<Operation> {
                 query("modality", Shape::Text(16), "Of a picture: modality, such as DX"),
                 query("body_part", Shape::Text(16), "Of a picture: body part, such as CHEST"),
                 query("view", Shape::Text(16), "Of a picture: view position, such as AP"),
-                query("age", Shape::Text(4), "Of a picture: age string, such as 003Y"),
+                query("age", Shape::Age, "Of a picture: age string, such as 003Y"),
                 KEY,
             ])
             .body(&["application/dicom", "image/png", "image/jpeg"], None)
