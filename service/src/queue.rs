@@ -255,13 +255,10 @@ impl Worker {
         if attempts == 0 {
             return;
         }
-        match self.insist(|| self.attempt(work, attempts)) {
-            Some(Some(result)) => {
-                let reason = result.reason.as_ref().map(|reason| reason.code.as_str());
-                self.0.observer.reading(result.status.as_str(), reason);
-            }
-            // it could not be handed out: the next attempt, or the last, says so
-            Some(None) | None => {}
+        // One that could not be handed out: the next attempt, or the last, says so.
+        if let Some(Some(result)) = self.insist(|| self.attempt(work, attempts)) {
+            let reason = result.reason.as_ref().map(|reason| reason.code.as_str());
+            self.0.observer.reading(result.status.as_str(), reason);
         }
     }
 

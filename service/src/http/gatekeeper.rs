@@ -148,21 +148,22 @@ fn admit(
     service: &Service,
     operation: &Operation,
     request: &mut Request,
-) -> Result<Option<Caller>, (Option<Caller>, Problem)> {
+) -> Result<Option<Caller>, Box<(Option<Caller>, Problem)>> {
     let caller = if operation.is_public() {
         None
     } else {
-        let caller = authenticate(service, request, operation.passive).map_err(|problem| (None, problem))?;
+        let caller = authenticate(service, request, operation.passive).map_err(|problem| Box::new((None, problem)))?;
         if !audit::may(operation, caller.role) {
             let roles: Vec<&str> = operation.roles.iter().map(|role| role.as_str()).collect();
             let detail = format!("the role {} may not do this; needed is {}", caller.role.as_str(), roles.join(" or "));
-            return Err((Some(caller), Problem::new(Kind::Forbidden, detail).because("role")));
+            let problem = Problem::new(Kind::Forbidden, detail).because("role");
+            return Err(Box::new((Some(caller), problem)));
         }
         Some(caller)
     };
     match judge(operation, request) {
         Ok(()) => Ok(caller),
-        Err(problem) => Err((caller, problem)),
+        Err(problem) => Err(Box::new((caller, problem))),
     }
 }
 
@@ -336,7 +337,10 @@ async fn run(
     let id = request.id;
     let caller = match admit(service, operation, &mut request) {
         Ok(caller) => caller,
-        Err((caller, problem)) => return Err(deny(service, operation, caller, &request, problem).await),
+        Err(refused) => {
+            let (caller, problem) = *refused;
+            return Err(deny(service, operation, caller, &request, problem).await);
+        }
     };
     let handler = match operation.work {
         Work::Streaming(stream) => return streamed(service, operation, stream, caller, request, payload).await,

@@ -113,11 +113,6 @@ impl Call<'_> {
         &self.query
     }
 
-    /// The query as received.
-    pub(crate) fn raw_query(&self) -> &str {
-        &self.raw_query
-    }
-
     /// A header's value, its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
@@ -199,16 +194,6 @@ impl Streamed {
     /// The site.
     pub(crate) fn house(&self) -> &House {
         &self.service.house
-    }
-
-    /// The id of its `access` entry, and of the request.
-    pub(crate) fn id(&self) -> EntryId {
-        self.request.id
-    }
-
-    /// Scheme and authority under which the caller knows the service.
-    pub(crate) fn base(&self) -> &str {
-        &self.request.base
     }
 
     /// A parameter of the path, in the form that the table states.

@@ -176,6 +176,15 @@ fn readings() -> Vec<Operation> {
             .about(tag, Explanation, "The explanation alone")
             .takes(&[READING])
             .replies(given(200, PNG, "The picture")),
+        Operation::new("readings.fhir", Verb::Get, "/readings/{id}/fhir", READERS, on::readings::fhir)
+            .about(tag, Finding, "The report as it was released: a FHIR transaction Bundle")
+            .takes(&[READING])
+            .replies(Reply {
+                status: 200,
+                media: &["application/fhir+json"],
+                schema: Some("Bundle"),
+                summary: "The very bytes that the log commits to",
+            }),
         Operation::new("readings.receipt", Verb::Get, "/readings/{id}/receipt", READERS, on::readings::receipt)
             .about(tag, Finding, "The receipt of the entry that ends the reading (C2SP tlog-proof)")
             .takes(&[READING])

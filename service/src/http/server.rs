@@ -32,6 +32,9 @@ const GRACE_SECONDS: u64 = 10;
 /// Connections at once, for each of the workers.
 const CONNECTIONS_MAX: usize = 512;
 
+/// Is told the address and the one-time codes.
+pub(crate) type Ready = dyn Fn(&str, &[(Role, String)]);
+
 /// How to serve.
 pub(crate) struct Options {
     /// Where to listen.
@@ -49,7 +52,7 @@ pub(crate) struct Options {
     /// Roles for which a one-time sign-in is made when the service is up.
     pub sign_in: Vec<Role>,
     /// Says that the service is up: its address, and the one-time codes.
-    pub ready: Box<dyn Fn(&str, &[(Role, String)])>,
+    pub ready: Box<Ready>,
 }
 
 /// Serves until the process is told to end. The site is closed then.

@@ -35,7 +35,7 @@ pub(crate) use arrive::{Group, gather};
 pub(crate) use files::probe;
 pub(crate) use record::Record;
 pub(crate) use result::{Files, Observer, Reason, Status, StudyReading, Timing};
-pub(crate) use view::{Pixels, ViewError, pixels, rendered};
+pub(crate) use view::{ViewError, pixels, rendered};
 
 use crate::{fhir, site::House};
 use arrive::Unreadable;

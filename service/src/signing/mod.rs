@@ -110,11 +110,11 @@ struct Subjects {
     staff: Subject,
 }
 
+/// Makes the draft of the request's own entry: about this patient, with these references.
+pub(crate) type Own<'a> = dyn Fn(&Digest, Vec<Ref>) -> Result<Draft, Problem> + 'a;
+
 /// Signs. `own` makes the request's own `access` entry, about this patient and with these references.
-pub(crate) fn sign(
-    act: &Act<'_>,
-    own: &dyn Fn(&Digest, Vec<Ref>) -> Result<Draft, Problem>,
-) -> Result<Signed, Problem> {
+pub(crate) fn sign(act: &Act<'_>, own: &Own<'_>) -> Result<Signed, Problem> {
     let house = act.house;
     let reason = judge(act)?;
     let turn = publish::turn();

@@ -109,7 +109,11 @@ fn act(call: &Call<'_>, reading: EntryId, asked: Asked) -> Result<Signed, Proble
     })?;
     let Asked { judgement, meaning, comment, if_match } = asked;
     let act = Act { house: call.house(), caller, reading, judgement, meaning, comment, if_match };
-    sign(&act, &|patient, refs| call.audit(Some(patient), "role", refs))
+    let signed = sign(&act, &|patient, refs| call.audit(Some(patient), "role", refs))?;
+    call.service.metrics.signed(signed.agrees);
+    // Whoever waits for changes of the worklist sees it now.
+    call.service.queue.announce();
+    Ok(signed)
 }
 
 fn answer(call: &Call<'_>, signed: &Signed) -> Result<Answer, Problem> {

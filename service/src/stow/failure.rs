@@ -11,7 +11,7 @@ use vidimus_log::{
     values::Sha256,
 };
 
-use crate::{pipeline::holding::ConflictKind, site::House};
+use crate::{http::Kind, pipeline::holding::ConflictKind, site::House};
 
 /// The log's reason for a read that failed before it began.
 const UNREADABLE: &str = "unreadable";
@@ -41,11 +41,12 @@ impl Failure {
     /// Failure Reason (0008,1197).
     pub(crate) const fn reason(&self) -> u16 {
         match self {
-            Self::TooLong => 0xa700,
-            Self::OtherStudy | Self::SopClass => 0xa900,
-            Self::Media | Self::NotUnderstood(_) => 0xc000,
+            Self::TooLong => Kind::TooLarge.dicom(),
+            Self::OtherStudy | Self::SopClass => Kind::Unprocessable.dicom(),
+            Self::Media | Self::NotUnderstood(_) => Kind::BadRequest.dicom(),
+            // No problem of HTTP: of one instance, and DICOM's own word.
             Self::TransferSyntax => 0xc122,
-            Self::Conflict(_) => 0x0110,
+            Self::Conflict(_) => Kind::Conflict.dicom(),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     criteria::{Criterion, is_id},
-    parameters::{self, Parameter, Sort, Type},
+    parameters::{self, Parameter, Type},
 };
 use crate::{
     fhir::values,
@@ -283,9 +283,4 @@ enum Unfit {
     Unknown(String),
     /// It is known, and its value or modifier is not.
     Wrong(String),
-}
-
-/// Whether a token parameter of plain codes takes any system.
-pub(super) fn is_plain(parameter: &Parameter) -> bool {
-    matches!(parameter.sort, Sort::Token(system) if !system.is_empty())
 }

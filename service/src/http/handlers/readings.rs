@@ -281,12 +281,8 @@ pub(in super::super) fn receipt(call: &Call<'_>) -> Result<Answer, Problem> {
     Ok(receipt_of(call, call.path("id"))?.about(row.patient))
 }
 
-/// Agrees and signs.
-pub(in super::super) fn sign_off(call: &Call<'_>) -> Result<Answer, Problem> {
-    signing::sign_off(call)
-}
-
-/// Disagrees and signs.
-pub(in super::super) fn override_(call: &Call<'_>) -> Result<Answer, Problem> {
-    signing::override_(call)
+/// The report as it was released: a transaction Bundle, byte for byte what the log's `finding_released` commits to.
+pub(in super::super) fn fhir(call: &Call<'_>) -> Result<Answer, Problem> {
+    let (row, record) = opened(call)?;
+    Ok(Answer::fhir(record.bundle(call.house())?.open().clone()).about(row.patient))
 }

@@ -40,7 +40,8 @@ pub(in super::super) fn replay(call: &Call<'_>) -> Result<Answer, Problem> {
         // What cannot be computed again is a result too: it is not the same.
         let differences = match replayer.replay(past) {
             Ok(None) => Vec::new(),
-            Ok(Some(difference)) => vec![difference.text],
+            Ok(Some(difference)) if difference.digests.is_empty() => vec![difference.text],
+            Ok(Some(difference)) => difference.digests.iter().map(|name| (*name).to_owned()).collect(),
             Err(error) => vec![format!("{error:#}")],
         };
         results.push(json!({ "id": id.to_string(), "same": differences.is_empty(), "differences": differences }));
