@@ -13,7 +13,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use vidimus_tests::{run, vidimus, vidimus_run};
+use vidimus_tests::{
+    http::{Request, Served},
+    run, vidimus, vidimus_run,
+};
 
 use crate::site::{copy, sample, text};
 
@@ -121,6 +124,100 @@ fn no_patient_datum_leaves_by_span_message_entry_or_file_name() {
         }
     });
     each_file(&out, &mut |path, _| assert_free(path.display().to_string().as_bytes(), "a file's name"));
+}
+
+/// Waits until the list of readings holds so many.
+fn wait_for(served: &Served, token: &str, count: usize) -> serde_json::Value {
+    for _ in 0..600 {
+        let list = served.get("/readings?order=newest", token).expect_status(200).json();
+        if list["readings"].as_array().unwrap().len() >= count {
+            return list;
+        }
+        thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{count} readings never came");
+}
+
+/// Proves: REQ-SYS-041
+#[test]
+fn no_patient_datum_leaves_the_service_by_span_metric_message_entry_or_fault() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let (_site, dir) = copy();
+    let collector = Collector::start();
+    let mut program = vidimus();
+    program.env("VIDIMUS_LOG", "trace").env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.address);
+    let served = Served::start_as(program, &dir, &[]);
+    let [clinician, modality, quality] = ["clinician", "modality", "quality"].map(|role| served.token(role));
+
+    // A study full of canaries comes in under the sender's trace, and again with other pixels, and broken.
+    let film = crate::http_stow::film(1, 1);
+    let kind = "multipart/related; type=\"application/dicom\"; boundary=b";
+    let store = |bytes: &[u8]| {
+        let parts = crate::http_stow::body(&[bytes]);
+        let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        let request = Request::new("POST", "/dicom-web/studies").token(&modality).header("traceparent", &parent);
+        served.call(&request.body(kind, parts))
+    };
+    let stored = store(&film).expect_status(200);
+    let answered = stored.header("traceresponse").unwrap_or_default().to_owned();
+    assert!(answered.contains(TRACE), "the caller's trace goes on: {answered}");
+    store(&crate::http_stow::other_pixels(&film)).expect_status(409);
+    let broken = store(&film[..film.len() - 3000]);
+    assert_free(broken.text().as_bytes(), "the answer to a broken film");
+    let list = wait_for(&served, &clinician, 13);
+    let id = list["readings"][0]["id"].as_str().unwrap().to_owned();
+    served.get(&format!("/readings/{id}"), &clinician).expect_status(200);
+
+    // Canaries in paths, queries, headers and bodies: no fault says them back.
+    let uid = study_uid();
+    for (method, target, body) in [
+        ("GET", "/readings/Sample%5EChild".to_owned(), ""),
+        ("GET", "/readings?Sample%5EChild=DEMO-0001".to_owned(), ""),
+        ("GET", "/readings?status=DEMO-0001".to_owned(), ""),
+        ("GET", format!("/readings?study_instance_uid={uid}&limit=1"), ""),
+        ("GET", "/fhir/Patient?family=Sample%5EChild".to_owned(), ""),
+        ("GET", "/fhir/Patient?DEMO-0001=SAMPLE01".to_owned(), ""),
+        ("GET", format!("/fhir/ImagingStudy?identifier=urn:dicom:uid|urn:oid:{uid}"), ""),
+        ("GET", "/DEMO-0001/SAMPLE01".to_owned(), ""),
+        ("POST", "/replay".to_owned(), "{\"readings\":[\"DEMO-0001\"]}"),
+        ("POST", format!("/readings/{id}/override"), "{\"decision\":\"DEMO-0001\"}"),
+        ("POST", "/fhir/DiagnosticReport/DEMO-0001/$sign".to_owned(), "{\"SAMPLE01\":\"Sample^Child\"}"),
+    ] {
+        let request = Request::new(method, &target).token(&clinician).header("X-Patient", "DEMO-0001");
+        let answer = served.call(&if body.is_empty() { request } else { request.body("application/json", body) });
+        assert!(answer.status < 500, "{target}: {}", answer.status);
+        if answer.status >= 400 {
+            assert_free(answer.text().as_bytes(), &target);
+        }
+    }
+    let metrics = served.get("/metrics", &quality).expect_status(200).text();
+    for name in ["vidimus_requests_total", "vidimus_stage_seconds_count", "vidimus_log_append_seconds_count"] {
+        assert!(metrics.contains(name), "{name}");
+    }
+    assert_free(metrics.as_bytes(), "a metric");
+    let entries = served.get("/log/entries?operation=stow&limit=200", &quality).expect_status(200).json();
+    let traces: Vec<&str> =
+        entries["entries"].as_array().unwrap().iter().map(|entry| entry["trace"].as_str().unwrap()).collect();
+    assert!(traces.contains(&TRACE), "the entry names the sender's trace: {traces:?}");
+    let intents = served.get("/log/entries?kind=read_intent&limit=1", &quality).expect_status(200).json();
+    assert_eq!(intents["entries"][0]["trace"], TRACE, "and so does the reading that it led to");
+
+    let (code, messages) = served.end();
+    assert_eq!(code, Some(0), "{messages}");
+    let spans = collector.end();
+    let said = String::from_utf8_lossy(&spans);
+    for name in ["POST /dicom-web/studies", "GET /readings/{id}", "infer_explain", "url.template"] {
+        assert!(said.contains(name), "spans say {name}");
+    }
+    assert_free(&spans, "a span");
+    assert!(messages.len() > 500, "messages were asked for");
+    assert_free(messages.as_bytes(), "a message");
+    each_file(&dir, &mut |path, bytes| {
+        assert_free(path.display().to_string().as_bytes(), "a file's name");
+        if !path.starts_with(dir.join("readings")) && !path.starts_with(dir.join("samples")) {
+            assert_free(bytes, &path.display().to_string());
+        }
+    });
 }
 
 fn each_file(folder: &Path, look: &mut dyn FnMut(&Path, &[u8])) {

@@ -66,14 +66,14 @@ fn part(bytes: &[u8]) -> Vec<u8> {
     [b"--b\r\nContent-Type: application/dicom\r\n\r\n".as_slice(), bytes, b"\r\n"].concat()
 }
 
-fn body(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn body(parts: &[&[u8]]) -> Vec<u8> {
     let mut body: Vec<u8> = parts.iter().flat_map(|bytes| part(bytes)).collect();
     body.extend_from_slice(b"--b--\r\n");
     body
 }
 
 /// A film of the samples that the site does not hold yet: its UIDs are changed in place.
-fn film(number: usize, mark: u8) -> Vec<u8> {
+pub(crate) fn film(number: usize, mark: u8) -> Vec<u8> {
     let mut bytes = fs::read(sample(number)).unwrap();
     let places: Vec<usize> =
         bytes.windows(5).enumerate().filter(|(_, window)| window == b"2.25.").map(|(place, _)| place).collect();
@@ -85,7 +85,7 @@ fn film(number: usize, mark: u8) -> Vec<u8> {
 }
 
 /// The same with one pixel changed.
-fn other_pixels(film: &[u8]) -> Vec<u8> {
+pub(crate) fn other_pixels(film: &[u8]) -> Vec<u8> {
     let mut other = film.to_vec();
     let place = other.len() - 900;
     other[place] ^= 0x10;

@@ -94,7 +94,7 @@ impl<T, A> Queue<T, A> {
         Ok(answered)
     }
 
-    /// Waits for one request, then takes all that wait, up to the limits of a batch. `None` once it is closed and empty.
+    /// Waits for one request, then takes all that wait, up to the limits of a batch. `None`: it is closed and empty.
     pub(crate) fn take(&self) -> Option<Vec<Waiting<T, A>>> {
         let mut state = self.state();
         while state.waiting.is_empty() {
