@@ -196,6 +196,11 @@ impl Streamed {
         &self.service.house
     }
 
+    /// The id of its `access` entry, and of the request.
+    pub(crate) fn id(&self) -> EntryId {
+        self.request.id
+    }
+
     /// A parameter of the path, in the form that the table states.
     pub(crate) fn path(&self, name: &str) -> Option<&str> {
         find(&self.request.path, name)

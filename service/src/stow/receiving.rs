@@ -33,8 +33,9 @@ const GRACE: Duration = Duration::from_secs(30);
 const RATE_MIN: u64 = 1_024;
 /// Bytes that are handed to a blocking thread at once.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Seconds after which a full queue is worth another try.
-const RETRY_SECONDS: u32 = 5;
+/// Seconds after which a full queue is worth another try: at least, and how many more at most, so that senders that
+/// were turned away together do not come back together.
+const RETRY_SECONDS: (u32, u32) = (2, 5);
 /// Media types of a single film or picture.
 const SINGLE: &[&str] = &["application/dicom", "image/png", "image/jpeg"];
 
@@ -62,7 +63,9 @@ pub(super) async fn receive(request: &Streamed, stream: Stream, payload: web::Pa
     let (service, limits) = (&request.service, request.operation.limits);
     if service.queue.is_full() {
         let detail = "too many studies wait for their reading: nothing of this request was read; send it again";
-        return Err(Problem::later(detail, RETRY_SECONDS).because("queue-full"));
+        let chance = request.id().as_bytes().last().copied().map_or(0, u32::from);
+        let seconds = RETRY_SECONDS.0 + chance % (RETRY_SECONDS.1 + 1);
+        return Err(Problem::later(detail, seconds).because("queue-full"));
     }
     let offered = match stream {
         Stream::Stow => answer::MEDIA,
