@@ -77,14 +77,11 @@ export function day(text) {
   return digits ? `${digits[1]}-${digits[2]}-${digits[3]}` : text;
 }
 
-const AGES = { D: "day", W: "week", M: "month", Y: "year" };
-
-/** A DICOM age string (003Y) in words. */
-export function age(text) {
-  const parts = /^(\d{3})([DWMY])$/.exec(text || "");
-  if (!parts) return text || "";
-  const number = Number(parts[1]);
-  return `${number} ${AGES[parts[2]]}${number === 1 ? "" : "s"}`;
+/** An age in years, in words: below two years in months. */
+export function age(years) {
+  if (typeof years !== "number" || !Number.isFinite(years)) return "";
+  if (years < 2) return `${count(Math.floor(years * 12 + 1e-9), "month")}`;
+  return count(Math.floor(years + 1e-9), "year");
 }
 
 const SEXES = { M: "male", F: "female", O: "other" };
