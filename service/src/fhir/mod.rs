@@ -9,7 +9,7 @@ mod device;
 mod finding;
 pub(crate) mod publish;
 #[cfg(test)]
-mod publish_tests;
+pub(crate) mod publish_tests;
 mod report;
 pub(crate) mod rest;
 pub(crate) mod shelf;
@@ -17,7 +17,7 @@ mod study;
 mod task;
 mod terms;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod values;
 
 use serde_json::{Value, json};

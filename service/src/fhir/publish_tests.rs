@@ -21,19 +21,19 @@ use super::{
 use crate::site::House;
 
 /// A site of its own.
-pub(super) struct Place {
-    pub(super) house: House,
+pub(crate) struct Place {
+    pub(crate) house: House,
     _dir: TempDir,
 }
 
 impl Place {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let house = House::create(&dir.path().join("site")).unwrap();
         Self { house, _dir: dir }
     }
 
-    pub(super) fn keys(&self, patient: &str, study: &str) -> Keys {
+    pub(crate) fn keys(&self, patient: &str, study: &str) -> Keys {
         let site = &self.house.site;
         Keys {
             patient: site.keyed("patient", patient.as_bytes()),
@@ -44,7 +44,7 @@ impl Place {
     }
 
     /// Makes rows and records them with an entry that stands for the release.
-    pub(super) fn publish(&self, bundle: &[u8], keys: &Keys, ms: u64) -> Vec<Row> {
+    pub(crate) fn publish(&self, bundle: &[u8], keys: &Keys, ms: u64) -> Vec<Row> {
         let _turn = turn();
         let subject = self.house.subject(&keys.patient).unwrap();
         let rows = rows(&self.house, &subject, bundle, keys, ms).unwrap();
@@ -52,7 +52,7 @@ impl Place {
         rows
     }
 
-    pub(super) fn record(&self, rows: Vec<Row>) {
+    pub(crate) fn record(&self, rows: Vec<Row>) {
         let body = vidimus_log::body::Incident {
             code: "test".into(),
             severity: "warning".into(),
@@ -63,7 +63,7 @@ impl Place {
         site.record_with(Draft::system(site.new_id(), body), rows).unwrap();
     }
 
-    pub(super) fn resource(&self, kind: &str, id: &str) -> Value {
+    pub(crate) fn resource(&self, kind: &str, id: &str) -> Value {
         let row = self.house.site.resource(kind, id).unwrap().unwrap();
         Opened::new(&self.house).resource(&row).unwrap()
     }

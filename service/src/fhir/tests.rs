@@ -15,7 +15,7 @@ const FILM: &str = "1.2.840.10008.5.1.4.1.1.1.1";
 const PICTURE: (&str, &[u8]) = ("overlay.png", b"picture");
 
 /// What a Bundle is made from, owned.
-pub(super) struct Case {
+pub(crate) struct Case {
     terms: Terms,
     pub(super) study: StudyFacts,
     model: ModelFacts,
@@ -27,7 +27,7 @@ fn coding(code: &str, display: &str) -> Coding {
     Coding { system: terms::SCT.into(), code: code.into(), display: display.into() }
 }
 
-pub(super) fn film(uid: &str, series: &str) -> InstanceFacts {
+pub(crate) fn film(uid: &str, series: &str) -> InstanceFacts {
     InstanceFacts {
         uid: Phi::new(uid.into()),
         series_uid: Phi::new(series.into()),
@@ -37,7 +37,7 @@ pub(super) fn film(uid: &str, series: &str) -> InstanceFacts {
     }
 }
 
-pub(super) fn case() -> Case {
+pub(crate) fn case() -> Case {
     Case {
         terms: Terms::new(vidimus_evidence::terminology().unwrap()),
         study: StudyFacts {
@@ -63,7 +63,7 @@ pub(super) fn case() -> Case {
     }
 }
 
-pub(super) fn reading(decision: &'static str, probability: f64) -> Reading {
+pub(crate) fn reading(decision: &'static str, probability: f64) -> Reading {
     let interval = Interval { low: 0.9, high: 0.97 };
     let digest = Digest::of(b"digest");
     Reading {
@@ -102,11 +102,11 @@ pub(super) fn reading(decision: &'static str, probability: f64) -> Reading {
     }
 }
 
-pub(super) fn refusal() -> Refusal {
+pub(crate) fn refusal() -> Refusal {
     Refusal { code: RefusalCode::TooSmall, text: "Rows (0028,0010): 8 found, 200 expected.".into() }
 }
 
-pub(super) const FAILED: Result<'_> = Result::Failed { code: "model-fault", text: "The package cannot be opened." };
+pub(crate) const FAILED: Result<'_> = Result::Failed { code: "model-fault", text: "The package cannot be opened." };
 
 fn receipt(entry_id: EntryId) -> Receipt {
     Receipt {
@@ -139,7 +139,7 @@ impl Case {
     }
 
     /// The Bundle as it leaves, of a reading with this id.
-    pub(super) fn released(&self, result: Result<'_>, reading: EntryId) -> Vec<u8> {
+    pub(crate) fn released(&self, result: Result<'_>, reading: EntryId) -> Vec<u8> {
         let failed = matches!(result, Result::Failed { .. });
         let receipt = receipt(reading);
         let sign = |bytes: &[u8]| Digest::of(bytes).hex();
