@@ -168,6 +168,18 @@ pub enum VaultError {
     /// The field of this entry already has a commitment to another value; make a new entry for a new value.
     #[error("the entry's field already has a commitment to another value")]
     Conflict,
+    /// Another caller has kept a document at the same place meanwhile; try again.
+    #[error("another document was kept at the same place meanwhile: try again")]
+    Taken,
+    /// Too much waits to be written; try again later.
+    #[error("too many documents wait to be written: try again later")]
+    Busy,
+    /// The outcome of a write is in doubt.
+    #[error("the vault fenced itself read-only, as the outcome of a write is in doubt: restart the program")]
+    Fenced,
+    /// The key is erased, but its bytes stand in the write-ahead log until those who read the file end.
+    #[error("the key is erased, but vault.db-wal still holds its bytes: end the programs that read the site, restart")]
+    StillRead,
     /// The site was opened for reading.
     #[error("the site was opened for reading only")]
     ReadOnly,
@@ -245,6 +257,11 @@ impl SiteError {
 }
 
 impl VaultError {
+    /// A connection for reading that cannot be opened.
+    pub(crate) fn reading(error: SiteError) -> Self {
+        Self::Database { operation: "open the file for reading", source: Box::new(error) }
+    }
+
     pub(crate) fn database(operation: &'static str) -> impl Fn(diesel::result::Error) -> Self {
         move |error| match trouble(&error) {
             Trouble::Full => Self::DiskFull(Box::new(error)),

@@ -149,7 +149,7 @@ impl Site {
             reads: Reads::new(dir, &database::LOG, None),
             writer: Some(Sequencer::start(log)?),
             seen,
-            vault: Vault::new(vault, dir, vkey.name(), kek, true),
+            vault: Vault::new(vault, dir, vkey.name(), kek)?,
             key: vkey,
             _lock: Some(lock),
         };
@@ -174,7 +174,7 @@ impl Site {
             reads: Reads::new(dir, &database::LOG, Some(connection)),
             writer: None,
             seen: Mutex::new(Arc::new(head)),
-            vault: Vault::new(vault, dir, key.name(), kek, false),
+            vault: Vault::new_read(vault, dir, key.name(), kek),
             key,
             _lock: None,
         })

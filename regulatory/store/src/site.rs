@@ -109,9 +109,9 @@ impl Site {
         self.writer()?.append(&self.reads, drafts)
     }
 
-    /// Whether the log takes entries: the site was opened for writing, and no write's outcome is in doubt.
+    /// Whether log and vault are written: the site was opened for writing, and no write's outcome is in doubt.
     pub fn takes_entries(&self) -> bool {
-        self.writer.as_ref().is_some_and(Sequencer::takes_entries)
+        self.writer.as_ref().is_some_and(Sequencer::takes_entries) && self.vault.takes_documents()
     }
 
     /// Number of entries; for a reader those at its opening or its last receipt.

@@ -6,28 +6,29 @@
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection,
-    connection::SimpleConnection as _,
-};
+use diesel::{ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection};
 use vidimus_log::{Digest, EntryId, Phi, commit, values::Commit};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
-    VaultError, files,
+    SiteError, VaultError, database, files,
+    keeper::{Document, Keeper, NotKept},
     keys::Secret,
-    nodes::sql,
+    reads::Reads,
     seal,
+    sealing::Batch,
     tables::{vault_key, vault_object, vault_opening},
 };
 
 /// Values up to this size lie in the database, larger ones in a file of their own.
-const INLINE_BYTES_MAX: usize = 65_536;
-const INLINE: u8 = 0;
-const STORED: u8 = 1;
+pub(crate) const INLINE_BYTES_MAX: usize = 65_536;
+pub(crate) const INLINE: u8 = 0;
+pub(crate) const STORED: u8 = 1;
+
+/// Each try waits for readers as long as the connection waits for a lock.
+const CHECKPOINT_TRIES: u32 = 3;
 
 /// Names a sealed file: 16 random bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,12 +66,12 @@ impl fmt::Debug for ObjectId {
 
 /// Whose documents: a patient, a member of staff, or the site itself; holds the key, shows nothing.
 pub struct Subject {
-    id: KeyId,
-    key: Secret,
+    pub(crate) id: KeyId,
+    pub(crate) key: Secret,
 }
 
 /// Names a subject's key; an erased key's name is never used again.
-type KeyId = [u8; 16];
+pub(crate) type KeyId = [u8; 16];
 
 /// What a commitment opens to.
 pub struct Opening {
@@ -80,30 +81,32 @@ pub struct Opening {
     pub value: Phi<Vec<u8>>,
 }
 
-/// Sealed documents of one site.
+/// Sealed documents of one site. All methods may be called from any thread; callers that write at the same time share
+/// the wait for the disk.
 pub struct Vault {
-    connection: Mutex<SqliteConnection>,
-    objects: PathBuf,
-    origin: String,
+    // Closed before the keeper, whose connection is the last one and empties the write-ahead log.
+    reads: Reads,
+    keeper: Option<Keeper>,
+    pub(crate) objects: PathBuf,
+    pub(crate) origin: String,
     epoch: u64,
     kek: Secret,
-    writes: bool,
 }
 
 impl Vault {
-    pub(crate) fn new(connection: SqliteConnection, dir: &Path, origin: &str, kek: Secret, writes: bool) -> Self {
-        let connection = Mutex::new(connection);
-        Self { connection, objects: dir.join("objects"), origin: origin.to_owned(), epoch: 1, kek, writes }
+    /// The vault of the process that writes the site.
+    pub(crate) fn new(connection: SqliteConnection, dir: &Path, origin: &str, kek: Secret) -> Result<Self, SiteError> {
+        let reads = Reads::new(dir, &database::VAULT, None);
+        Ok(Self { keeper: Some(Keeper::start(connection)?), ..Self::over(reads, dir, origin, kek) })
     }
 
-    /// A panic elsewhere leaves at most an open transaction behind, which the next statement would join: end it.
-    fn lock(&self) -> MutexGuard<'_, SqliteConnection> {
-        self.connection.lock().unwrap_or_else(|poisoned| {
-            self.connection.clear_poison();
-            let mut guard = PoisonError::into_inner(poisoned);
-            let _ = guard.batch_execute("ROLLBACK");
-            guard
-        })
+    /// The vault of a process that reads beside it.
+    pub(crate) fn new_read(connection: SqliteConnection, dir: &Path, origin: &str, kek: Secret) -> Self {
+        Self::over(Reads::new(dir, &database::VAULT, Some(connection)), dir, origin, kek)
+    }
+
+    fn over(reads: Reads, dir: &Path, origin: &str, kek: Secret) -> Self {
+        Self { reads, keeper: None, objects: dir.join("objects"), origin: origin.to_owned(), epoch: 1, kek }
     }
 
     /// The subject of this patient's keyed hash; its key is made at first use.
@@ -123,31 +126,35 @@ impl Vault {
 
     fn subject_of(&self, sort: &str, key: &Digest) -> Result<Subject, VaultError> {
         let subject = subject_hash(sort, key);
-        let mut connection = self.lock();
-        let held: Option<Vec<u8>> = vault_key::table
-            .filter(vault_key::subject.eq(subject.as_bytes().as_slice()))
-            .select(vault_key::id)
-            .first(&mut *connection)
-            .optional()
-            .map_err(VaultError::database("read a subject's key"))?;
-        if let Some(held) = held {
-            let id = key_id(&held)?;
-            return Ok(Subject { id, key: self.key(&mut connection, &id)? });
+        if let Some(held) = self.held_subject(&subject)? {
+            return Ok(held);
         }
-        self.refuse_reader()?;
+        let keeper = self.keeper()?;
         let id: KeyId = files::random().ok_or(VaultError::Randomness)?;
         let key = Secret::new(files::random().ok_or(VaultError::Randomness)?);
         let wrapped = seal::seal(&self.kek, &self.key_place(&id), &*key).ok_or(VaultError::Randomness)?;
-        diesel::insert_into(vault_key::table)
-            .values((
-                vault_key::id.eq(id.as_slice()),
-                vault_key::subject.eq(subject.as_bytes().as_slice()),
-                vault_key::epoch.eq(sql(self.epoch)),
-                vault_key::wrapped.eq(wrapped),
-            ))
-            .execute(&mut *connection)
-            .map_err(VaultError::database("keep a subject's key"))?;
-        Ok(Subject { id, key })
+        match keeper.keep(vec![Document::Key { id, subject, epoch: self.epoch, wrapped }]) {
+            Ok(()) => Ok(Subject { id, key }),
+            // Another caller has made the subject's key meanwhile.
+            Err(NotKept::Taken) => self.held_subject(&subject)?.ok_or(VaultError::Missing),
+            Err(NotKept::Failed(error)) => Err(error),
+        }
+    }
+
+    fn held_subject(&self, subject: &Digest) -> Result<Option<Subject>, VaultError> {
+        let mut connection = self.reads.take().map_err(VaultError::reading)?;
+        let held: Option<(Vec<u8>, Vec<u8>)> = vault_key::table
+            .filter(vault_key::subject.eq(subject.as_bytes().as_slice()))
+            .select((vault_key::id, vault_key::wrapped))
+            .first(&mut *connection)
+            .optional()
+            .map_err(VaultError::database("read a subject's key"))?;
+        drop(connection);
+        let subject = |(id, wrapped): (Vec<u8>, Vec<u8>)| {
+            let id = key_id(&id)?;
+            Ok(Subject { id, key: self.unwrap_key(&id, &wrapped)? })
+        };
+        held.map(subject).transpose()
     }
 
     fn key_place(&self, id: &KeyId) -> Vec<u8> {
@@ -161,9 +168,12 @@ impl Vault {
             .first(connection)
             .optional()
             .map_err(VaultError::database("read a subject's key"))?;
-        let wrapped = wrapped.ok_or(VaultError::Erased)?;
+        self.unwrap_key(id, &wrapped.ok_or(VaultError::Erased)?)
+    }
+
+    fn unwrap_key(&self, id: &KeyId, wrapped: &[u8]) -> Result<Secret, VaultError> {
         let tampered = || VaultError::Tampered { what: "a subject's key".to_owned() };
-        let key = Zeroizing::new(seal::open(&self.kek, &self.key_place(id), &wrapped).ok_or_else(tampered)?);
+        let key = Zeroizing::new(seal::open(&self.kek, &self.key_place(id), wrapped).ok_or_else(tampered)?);
         Ok(Secret::new(key.as_slice().try_into().map_err(|_| tampered())?))
     }
 
@@ -181,85 +191,29 @@ impl Vault {
         entry: &EntryId,
         fields: &[(&str, &[u8])],
     ) -> Result<Vec<Commit>, VaultError> {
-        self.refuse_reader()?;
-        let mut prepared = Vec::with_capacity(fields.len());
-        for (field, value) in fields {
-            prepared.push(match self.opening(entry, field) {
-                Ok(held) if held.value.open().as_slice() == *value => {
-                    (commit::commitment(field, &held.opening, value), None)
-                }
-                Ok(_) => return Err(VaultError::Conflict),
-                Err(VaultError::Missing) => {
-                    let opening = files::random().ok_or(VaultError::Randomness)?;
-                    let sealed = self.seal_opening(subject, entry, field, &opening, value)?;
-                    (commit::commitment(field, &opening, value), Some((*field, sealed)))
-                }
-                Err(error) => return Err(error),
-            });
-        }
-        let rows: Vec<_> = prepared.iter_mut().filter_map(|(_, row)| row.take()).collect();
-        self.insert_openings(subject, entry, rows)?;
-        Ok(prepared.into_iter().map(|(commit, _)| commit).collect())
-    }
-
-    fn insert_openings(
-        &self,
-        subject: &Subject,
-        entry: &EntryId,
-        rows: Vec<(&str, Vec<u8>)>,
-    ) -> Result<(), VaultError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let failed = VaultError::database("keep an opening");
-        let mut connection = self.lock();
-        connection.batch_execute("BEGIN IMMEDIATE").map_err(&failed)?;
-        let insert = |connection: &mut SqliteConnection| {
-            for (field, sealed) in rows {
-                diesel::insert_into(vault_opening::table)
-                    .values((
-                        vault_opening::entry_id.eq(entry.as_bytes().as_slice()),
-                        vault_opening::field.eq(field),
-                        vault_opening::key_id.eq(subject.id.as_slice()),
-                        vault_opening::sealed.eq(sealed),
-                    ))
-                    .execute(connection)?;
-            }
-            connection.batch_execute("COMMIT")
+        let all = |batch: &mut Batch<'_>| {
+            fields.iter().map(|(field, value)| batch.commit(subject, entry, field, value)).collect::<Result<_, _>>()
         };
-        insert(&mut connection).map_err(|error| {
-            // SQLite may have rolled back already; then this has nothing to do.
-            let _ = connection.batch_execute("ROLLBACK");
-            failed(error)
-        })
+        match self.batch(all) {
+            // Another caller has committed to one of the fields meanwhile: now it is a retry, or another value.
+            Err(VaultError::Taken) => self.batch(all),
+            kept => kept,
+        }
     }
 
-    fn seal_opening(
-        &self,
-        subject: &Subject,
-        entry: &EntryId,
-        field: &str,
-        opening: &[u8; commit::OPENING_BYTES],
-        value: &[u8],
-    ) -> Result<Vec<u8>, VaultError> {
-        let mut document = Vec::with_capacity(opening.len() + 1 + value.len().min(INLINE_BYTES_MAX));
-        document.extend_from_slice(opening);
-        if value.len() <= INLINE_BYTES_MAX {
-            document.push(INLINE);
-            document.extend_from_slice(value);
-        } else {
-            document.push(STORED);
-            document.extend_from_slice(self.put(subject, value)?.as_bytes());
-        }
-        let place = seal::place(&self.origin, &entry.to_string(), field);
-        let sealed = seal::seal(&subject.key, &place, &document).ok_or(VaultError::Randomness);
-        document.zeroize();
-        sealed
+    /// Keeps several documents together: all that `fill` puts and commits is durable when this returns, in one
+    /// transaction, or nothing of it is kept. What `fill` returns is handed out only then.
+    pub fn batch<T, E: From<VaultError>>(&self, fill: impl FnOnce(&mut Batch<'_>) -> Result<T, E>) -> Result<T, E> {
+        let keeper = self.keeper()?;
+        let mut batch = Batch::new(self);
+        let filled = fill(&mut batch)?;
+        batch.keep(keeper)?;
+        Ok(filled)
     }
 
     /// What the commitment in `field` of an entry opens to; [`VaultError::Erased`] once the subject's key is gone.
     pub fn opening(&self, entry: &EntryId, field: &str) -> Result<Opening, VaultError> {
-        let mut connection = self.lock();
+        let mut connection = self.reads.take().map_err(VaultError::reading)?;
         let row: Option<(Vec<u8>, Vec<u8>)> = vault_opening::table
             .find((entry.as_bytes().as_slice(), field))
             .select((vault_opening::key_id, vault_opening::sealed))
@@ -283,22 +237,12 @@ impl Vault {
 
     /// Seals `value` into a file of its own; durable when this returns.
     pub fn put(&self, subject: &Subject, value: &[u8]) -> Result<ObjectId, VaultError> {
-        self.refuse_reader()?;
-        let id = ObjectId(files::random().ok_or(VaultError::Randomness)?);
-        let place = seal::place(&self.origin, &id.to_string(), "object");
-        let sealed = seal::seal(&subject.key, &place, value).ok_or(VaultError::Randomness)?;
-        let path = self.objects.join(id.to_string());
-        files::write_whole(&path, &sealed).map_err(VaultError::io("write the object", &path))?;
-        diesel::insert_into(vault_object::table)
-            .values((vault_object::id.eq(id.as_bytes().as_slice()), vault_object::key_id.eq(subject.id.as_slice())))
-            .execute(&mut *self.lock())
-            .map_err(VaultError::database("keep an object"))?;
-        Ok(id)
+        self.batch(|batch| batch.put(subject, value))
     }
 
     /// Opens a sealed file.
     pub fn get(&self, id: &ObjectId) -> Result<Phi<Vec<u8>>, VaultError> {
-        let mut connection = self.lock();
+        let mut connection = self.reads.take().map_err(VaultError::reading)?;
         let subject: Option<Vec<u8>> = vault_object::table
             .find(id.as_bytes().as_slice())
             .select(vault_object::key_id)
@@ -318,9 +262,8 @@ impl Vault {
     /// First form: the key's bytes leave this file; a backup of the file still holds the wrapped key until the epoch's
     /// key is changed.
     pub fn erase(&self, patient: &Digest) -> Result<u64, VaultError> {
-        self.refuse_reader()?;
         let failed = VaultError::database("erase a subject's key");
-        let mut connection = self.lock();
+        let mut connection = self.keeper()?.connection()?;
         let held: Option<Vec<u8>> = vault_key::table
             .filter(vault_key::subject.eq(subject_hash("patient", patient).as_bytes().as_slice()))
             .select(vault_key::id)
@@ -333,13 +276,36 @@ impl Vault {
         let objects = vault_object::table.filter(vault_object::key_id.eq(&id)).count();
         let objects: i64 = objects.get_result(&mut *connection).map_err(&failed)?;
         diesel::delete(vault_key::table.find(&id)).execute(&mut *connection).map_err(&failed)?;
-        connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").map_err(&failed)?;
+        empty_write_ahead_log(&mut connection)?;
         Ok(u64::try_from(openings + objects).unwrap_or(0))
     }
 
-    const fn refuse_reader(&self) -> Result<(), VaultError> {
-        if self.writes { Ok(()) } else { Err(VaultError::ReadOnly) }
+    /// Whether the vault is written, and no write's outcome is in doubt.
+    pub(crate) fn takes_documents(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::takes_documents)
     }
+
+    fn keeper(&self) -> Result<&Keeper, VaultError> {
+        self.keeper.as_ref().ok_or(VaultError::ReadOnly)
+    }
+}
+
+/// A deleted key is gone only when the write-ahead log is empty, which waits for those who still read from it.
+fn empty_write_ahead_log(connection: &mut SqliteConnection) -> Result<(), VaultError> {
+    #[derive(diesel::QueryableByName)]
+    struct Checkpoint {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        busy: i64,
+    }
+    let failed = VaultError::database("empty the write-ahead log");
+    for _ in 0..CHECKPOINT_TRIES {
+        let pragma = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)");
+        let checkpoint: Checkpoint = pragma.get_result(connection).map_err(&failed)?;
+        if checkpoint.busy == 0 {
+            return Ok(());
+        }
+    }
+    Err(VaultError::StillRead)
 }
 
 fn subject_hash(sort: &str, key: &Digest) -> Digest {

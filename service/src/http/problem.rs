@@ -166,6 +166,8 @@ impl Problem {
     }
 }
 
+const NO_ROOM: &str = "there is no room on the disk: nothing was recorded, nothing was lost";
+
 /// A UUID of 32 hexadecimal characters, with its hyphens.
 fn hyphenated(id: &str) -> String {
     uuid::Uuid::parse_str(id).map_or_else(|_| id.to_owned(), |id| id.to_string())
@@ -213,13 +215,19 @@ impl From<anyhow::Error> for Problem {
             matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge))
         };
         if error.chain().any(full) {
-            return Self::new(Kind::NoRoom, "there is no room on the disk: nothing was recorded, nothing was lost");
+            return Self::new(Kind::NoRoom, NO_ROOM);
         }
-        if let Some(VaultError::Erased) = error.downcast_ref::<VaultError>() {
-            return Self::new(
-                Kind::NotFound,
-                "the patient's data was erased: what is asked for can no longer be opened",
-            );
+        match error.downcast_ref::<VaultError>() {
+            Some(VaultError::Erased) => {
+                let erased = "the patient's data was erased: what is asked for can no longer be opened";
+                return Self::new(Kind::NotFound, erased);
+            }
+            Some(VaultError::DiskFull(_)) => return Self::new(Kind::NoRoom, NO_ROOM),
+            Some(VaultError::Busy | VaultError::Taken) => return Self::later("the vault is busy: try again", 1),
+            Some(VaultError::Fenced) => {
+                return Self::later("the vault takes no documents until the program is restarted", 60);
+            }
+            _ => {}
         }
         tracing::error!(target: "vidimus", error = %format!("{error:#}"), "a request failed");
         Self::new(Kind::Internal, "the program could not do this; the operator's log says why, under the request's id")

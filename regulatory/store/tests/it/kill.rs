@@ -7,7 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use vidimus_log::{EntryId, RecordError, Recorder as _};
+use vidimus_log::{Digest, EntryId, RecordError, Recorder as _};
+use vidimus_store::ObjectId;
 
 use crate::common::{incident, made, opened};
 
@@ -39,7 +40,13 @@ fn the_process_that_the_other_tests_kill() {
 
 fn append_until_the_end(site: &vidimus_store::Site) {
     let say = |line: String| std::io::stdout().write_all(line.as_bytes()).unwrap();
+    let subject = site.vault().subject(&Digest::of(b"patient")).unwrap();
     for number in 0..100_000 {
+        if number % 4 == 3
+            && let Ok(object) = site.vault().put(&subject, object_bytes(number).as_bytes())
+        {
+            say(format!("\nkept {object} {number}\n"));
+        }
         match site.record(incident(site.new_id(), &format!("{number} {}", "pad ".repeat(200)))) {
             Ok(receipt) => say(format!("\nack {} {} {}\n", receipt.entry_id, receipt.index, receipt.leaf)),
             Err(error) => {
@@ -51,6 +58,15 @@ fn append_until_the_end(site: &vidimus_store::Site) {
             }
         }
     }
+}
+
+fn object_bytes(number: u32) -> String {
+    format!("object {number} ").repeat(100)
+}
+
+fn kept(line: &str) -> Option<(ObjectId, u32)> {
+    let (object, number) = line.strip_prefix("kept ")?.split_once(' ')?;
+    Some((ObjectId::parse(object)?, number.parse().ok()?))
 }
 
 struct Acknowledged {
@@ -85,8 +101,11 @@ fn child(dir: &Path, callers: usize, through: Option<&str>) -> Command {
     command
 }
 
-fn check(dir: &Path, ledger: &[Acknowledged]) {
+fn check(dir: &Path, ledger: &[Acknowledged], objects: &[(ObjectId, u32)]) {
     let site = opened(dir);
+    for (object, number) in objects {
+        assert_eq!(site.vault().get(object).unwrap().open(), object_bytes(*number).as_bytes());
+    }
     for entry in ledger {
         let receipt = site.receipt(&entry.id).unwrap();
         assert_eq!((receipt.index, receipt.leaf.hex()), (entry.index, entry.leaf.clone()));
@@ -98,14 +117,16 @@ fn check(dir: &Path, ledger: &[Acknowledged]) {
 #[test]
 fn every_acknowledged_entry_survives_a_process_killed_at_any_moment() {
     let dir = made();
-    let mut ledger = Vec::new();
+    let (mut ledger, mut objects) = (Vec::new(), Vec::new());
     for round in 0..20 {
         let callers = if round % 2 == 0 { 16 } else { 1 };
         let mut process = child(dir.path(), callers, None).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let wanted = ledger.len() + 1 + round * 3;
         for line in lines {
-            ledger.extend(acknowledged(&line.unwrap()));
+            let line = line.unwrap();
+            ledger.extend(acknowledged(&line));
+            objects.extend(kept(&line));
             if ledger.len() >= wanted {
                 // From here on the process runs into the kill; what it still says is read below.
                 process.kill().unwrap();
@@ -114,7 +135,8 @@ fn every_acknowledged_entry_survives_a_process_killed_at_any_moment() {
         process.wait().unwrap();
         assert!(ledger.len() >= wanted, "round {round}");
     }
-    check(dir.path(), &ledger);
+    assert!(!objects.is_empty());
+    check(dir.path(), &ledger, &objects);
 }
 
 /// Proves: REQ-STO-016
@@ -129,7 +151,8 @@ fn a_write_that_the_system_refuses_fences_the_log_and_loses_nothing_acknowledged
     assert!(text.lines().any(|line| line.starts_with("end fenced=true")), "{text}");
     let ledger: Vec<_> = text.lines().filter_map(acknowledged).collect();
     assert!(!ledger.is_empty());
-    check(dir.path(), &ledger);
+    let objects: Vec<_> = text.lines().filter_map(kept).collect();
+    check(dir.path(), &ledger, &objects);
 }
 
 /// Proves: REQ-STO-002

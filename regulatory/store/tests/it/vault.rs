@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use diesel::connection::SimpleConnection as _;
 use vidimus_log::{Digest, Receipt, Recorder as _, commit};
-use vidimus_store::{Site, VaultError};
+use vidimus_store::{Batch, ObjectId, Site, VaultError};
 
 use crate::common::{incident, intent, made, model, opened, outcome, raw};
 
@@ -155,4 +155,84 @@ fn a_reader_opens_documents_and_keeps_none() {
     assert!(matches!(reader.vault().put(&subject, b"x"), Err(VaultError::ReadOnly)));
     assert!(matches!(reader.vault().erase(&patient), Err(VaultError::ReadOnly)));
     assert!(matches!(reader.vault().subject(&Digest::of(b"new")), Err(VaultError::ReadOnly)));
+}
+
+fn objects(dir: &Path) -> usize {
+    fs::read_dir(dir.join("objects")).unwrap().count()
+}
+
+/// Proves: REQ-STO-111
+#[test]
+fn a_batch_of_documents_is_kept_whole_or_not_at_all() {
+    let dir = made();
+    let site = opened(dir.path());
+    let vault = site.vault();
+    let subject = vault.subject(&site.keyed("patient", SECRET)).unwrap();
+    let (id, big) = (site.new_id(), vec![0x42; 100_000]);
+    let fill = |batch: &mut Batch<'_>| -> Result<_, VaultError> {
+        let images = (0..70_u8).map(|number| batch.put(&subject, &[number; 50])).collect::<Result<Vec<_>, _>>()?;
+        let first = batch.commit(&subject, &id, "patient", SECRET)?;
+        assert_eq!(batch.commit(&subject, &id, "patient", SECRET)?, first, "the same value within the batch");
+        assert!(matches!(batch.commit(&subject, &id, "patient", b"other"), Err(VaultError::Conflict)));
+        Ok((images, first, batch.commit(&subject, &id, "inputs", &big)?))
+    };
+    let mut unkept = Vec::new();
+    let failed: Result<(), VaultError> = vault.batch(|batch| {
+        unkept = fill(batch)?.0;
+        Err(VaultError::Conflict)
+    });
+    assert!(matches!(failed, Err(VaultError::Conflict)));
+    assert_eq!(objects(dir.path()), 0, "no file is left");
+    assert!(matches!(vault.get(&unkept[0]), Err(VaultError::Missing)));
+    assert!(matches!(vault.opening(&id, "patient"), Err(VaultError::Missing)));
+    let (images, patient, inputs) = vault.batch(fill).unwrap();
+    assert_eq!(objects(dir.path()), 71);
+    drop(site);
+    let site = opened(dir.path());
+    for (number, image) in (0_u8..).zip(&images) {
+        assert_eq!(site.vault().get(image).unwrap().open(), &[number; 50]);
+    }
+    for (field, value, made) in [("patient", SECRET, patient), ("inputs", &big, inputs)] {
+        let opening = site.vault().opening(&id, field).unwrap();
+        assert_eq!(commit::commitment(field, &opening.opening, value), made);
+    }
+    let again: Result<_, VaultError> = site.vault().batch(|batch| batch.commit(&subject, &id, "patient", SECRET));
+    assert_eq!(
+        again.unwrap(),
+        commit::commitment("patient", &site.vault().opening(&id, "patient").unwrap().opening, SECRET)
+    );
+}
+
+/// Proves: REQ-STO-111
+#[test]
+fn callers_that_meet_at_one_subject_or_one_field_get_the_same_key_and_the_same_commitment() {
+    let dir = made();
+    let site = opened(dir.path());
+    let id = site.new_id();
+    let meeting = std::sync::Barrier::new(8);
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..8_u8)
+            .map(|caller| {
+                let (site, meeting) = (&site, &meeting);
+                scope.spawn(move || {
+                    meeting.wait();
+                    let subject = site.vault().subject(&site.keyed("patient", SECRET)).unwrap();
+                    let object = site.vault().put(&subject, &[caller; 10]).unwrap();
+                    let commit = site.vault().commit(&subject, &id, "patient", SECRET).unwrap();
+                    // Of those that meet at this field one is kept, all others differ from it.
+                    let own = site.vault().commit(&subject, &id, "caller", &[caller]);
+                    (object, commit, own.map_err(|error| assert!(matches!(error, VaultError::Conflict))).is_ok())
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    for (caller, (object, commit, _)) in (0_u8..).zip(&told) {
+        assert_eq!(site.vault().get(object).unwrap().open(), &[caller; 10]);
+        assert_eq!(commit, &told[0].1);
+    }
+    assert_eq!(told.iter().filter(|(.., kept)| *kept).count(), 1);
+    assert_eq!(site.vault().erase(&site.keyed("patient", SECRET)).unwrap(), 10, "one key for all of them");
+    let erased: Vec<ObjectId> = told.iter().map(|(object, ..)| *object).collect();
+    assert!(erased.iter().all(|object| matches!(site.vault().get(object), Err(VaultError::Erased))));
 }
