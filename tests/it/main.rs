@@ -13,6 +13,8 @@ mod http_access;
 #[cfg(test)]
 mod http_bad_input;
 #[cfg(test)]
+mod http_fhir;
+#[cfg(test)]
 mod http_stow;
 #[cfg(test)]
 mod reading;
