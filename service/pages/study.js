@@ -155,8 +155,7 @@ function receipt(reading) {
     h("p", {}, "This reading stands as entry ", h("b", {}, entry.index ?? reading.index), " in the audit log. Your browser checks that itself, without trust in ",
       "the program: hashes by its own SHA-256, the signature by its own Ed25519."),
     place,
-    h("p", { class: "hint" }, "The entry binds the film, the model's output and the report by salted commitments; opening them is for ",
-      h("code", {}, "vidimus-verify opening"), "."));
+    h("p", { class: "hint" }, "The entry binds the film, the model's output and the report by salted commitments; what they open to lies sealed at the site."));
 }
 
 function replay(reading) {

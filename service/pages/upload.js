@@ -12,7 +12,7 @@ const PICTURES = ["image/png", "image/jpeg"];
 /** A study is waited for this long. */
 const WAIT_S = 180;
 const POLL_S = 25;
-const VIEWS = [["", "choose"], ["AP", "AP (front, from behind the plate)"], ["PA", "PA (back to front)"], ["LATERAL", "Lateral"]];
+const VIEWS = [["", "choose"], ["AP", "AP (front to back)"], ["PA", "PA (back to front)"], ["LATERAL", "Lateral"]];
 
 /** Opens the page. */
 export async function open(main, _id, signal) {

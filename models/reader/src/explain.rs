@@ -201,18 +201,29 @@ impl Saliency {
         .collect()
     }
 
-    /// Share of the map's weight on the outer tenth of the image.
+    /// Share of the map's weight on the outer tenth of the image; a cell counts by the part of it that lies there.
     pub fn border_share(&self) -> f64 {
-        let centre =
-            |cell: usize, axis: usize| self.cut + (cell as f64 + 0.5) / self.grid[axis] as f64 * (1.0 - 2.0 * self.cut);
-        let outside = |share: f64| !(BORDER..=1.0 - BORDER).contains(&share);
+        self.border_of(&self.values)
+    }
+
+    /// The same of a map without preference, to hold it against.
+    pub fn even_border_share(&self) -> f64 {
+        self.border_of(&vec![1.0; self.values.len()])
+    }
+
+    fn border_of(&self, values: &[f32]) -> f64 {
+        // The part of a cell's side that lies inside of the border.
+        let inner = |cell: usize, axis: usize| {
+            let side = (1.0 - 2.0 * self.cut) / self.grid[axis] as f64;
+            let start = self.cut + cell as f64 * side;
+            let (low, high) = (start.max(BORDER), (start + side).min(1.0 - BORDER));
+            ((high - low) / side).clamp(0.0, 1.0)
+        };
         let (mut border, mut total) = (0.0, 0.0);
-        for (cell, &value) in self.values.iter().enumerate() {
+        for (cell, &value) in values.iter().enumerate() {
             let value = f64::from(value);
             total += value;
-            if outside(centre(cell / self.grid[1], 0)) || outside(centre(cell % self.grid[1], 1)) {
-                border += value;
-            }
+            border += value * (1.0 - inner(cell / self.grid[1], 0) * inner(cell % self.grid[1], 1));
         }
         if total > 0.0 { border / total } else { 0.0 }
     }

@@ -20,8 +20,8 @@ use crate::{
 const MARGIN_NOTED: f64 = 0.15;
 /// A change under mirroring above this is noted.
 const SPREAD_NOTED: f64 = 0.2;
-/// More of the explanation's weight than this on the border is noted.
-const BORDER_NOTED: f64 = 0.3;
+/// Evidence on the border is noted where its share is so many times that of a map without preference.
+const BORDER_NOTED: f64 = 2.0;
 
 /// A reading failed.
 #[derive(Debug, thiserror::Error)]
@@ -178,10 +178,13 @@ fn uncertainty(
             format!("mirrored left to right the film gets a probability that differs by {spread:.2}"),
         );
     }
-    if border > BORDER_NOTED {
+    if border > BORDER_NOTED * image.saliency.even_border_share() {
         note(
             "evidence-on-border",
-            format!("{:.0} % of the explanation's weight lies on the border, where no lung is", border * 100.0),
+            format!(
+                "{:.0} % of the explanation's weight lies on the film's outer tenth, where no lung is",
+                border * 100.0
+            ),
         );
     }
     if accepted.images().len() > 1 {

@@ -41,6 +41,19 @@ fn weight_on_the_border_is_measured() {
     values[210] = 1.0;
     let map = Saliency::new("test/1".into(), [20, 20], values, 0.0, [100, 100]);
     assert!((map.border_share() - 0.75).abs() < 1e-6);
+    // As the shipped model's map: a tenth of the film reaches 2.5 of the 8.5 hundredths that an outer cell is wide.
+    let corner = |cell: usize| {
+        let mut values = vec![0.0; 100];
+        values[cell] = 1.0;
+        Saliency::new("test/1".into(), [10, 10], values, 0.075, [224, 224])
+    };
+    let outside = 2.5 / 8.5;
+    assert!((corner(5).border_share() - outside).abs() < 1e-6, "an edge");
+    assert!((corner(0).border_share() - (1.0 - (1.0 - outside) * (1.0 - outside))).abs() < 1e-6, "a corner");
+    assert!(corner(55).border_share().abs() < 1e-6, "the middle");
+    let even = 1.0 - (0.8_f64 / 0.85).powi(2);
+    assert!((corner(5).even_border_share() - even).abs() < 1e-6);
+    assert!(corner(5).border_share() > 2.0 * even, "evidence on an edge alone is noted");
 }
 
 /// Proves: REQ-RDR-043
