@@ -1,5 +1,5 @@
-//! A signature as people see it: who, when, what it means, what was said. 21 CFR 11.50: name, time and meaning are shown
-//! wherever the reading is.
+//! A signature as people see it: who, when, what it means, what was said. 21 CFR 11.50: name, time and meaning are
+//! shown wherever the reading is.
 //! Errors: the log or the vault cannot be read; a patient's erased words are left out.
 
 use serde_json::{Value, json};

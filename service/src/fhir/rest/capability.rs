@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     operations,
-    parameters::{COMMON, TYPES, Type},
+    parameters::{COMMON, Parameter, TYPES, Type},
     plain,
 };
 use crate::{
@@ -14,6 +14,13 @@ use crate::{
     fhir::BASE,
     http::{Answer, Call, Problem, Verb},
 };
+
+/// What the server is for.
+const DESCRIPTION: &str = "Readings of a model as preliminary reports, final only by a clinician's signature; every \
+    act is an AuditEvent. For research and demonstration.";
+/// How it is searched.
+const SEARCH: &str = "Unknown parameters are refused unless Prefer: handling=lenient is sent. Pages follow the link \
+    next. Dates are compared in UTC where no zone is given.";
 
 /// When the statement changed last.
 const DATE: &str = "2026-11-25";
@@ -35,8 +42,7 @@ pub(super) fn statement(address: &str, version: &str) -> Value {
         "experimental": true,
         "date": DATE,
         "publisher": "Vidimus",
-        "description": "Readings of a model as preliminary reports, final only by a clinician's signature; every act is \
-                        an AuditEvent. For research and demonstration.",
+        "description": DESCRIPTION,
         "kind": "instance",
         "software": { "name": "Vidimus", "version": version },
         "implementation": { "description": "Vidimus", "url": format!("{address}/fhir") },
@@ -44,8 +50,7 @@ pub(super) fn statement(address: &str, version: &str) -> Value {
         "format": ["json", "application/fhir+json"],
         "rest": [{
             "mode": "server",
-            "documentation": "Unknown parameters are refused unless Prefer: handling=lenient is sent. Pages follow the \
-                              link `next`. Dates are compared in UTC where no zone is given.",
+            "documentation": SEARCH,
             "security": {
                 "cors": false,
                 "service": [{ "coding": [{
@@ -62,7 +67,8 @@ pub(super) fn statement(address: &str, version: &str) -> Value {
 
 fn resource(one: &Type) -> Value {
     let interactions = interactions(one.name);
-    let parameter = |parameter: &super::parameters::Parameter| json!({ "name": parameter.name, "type": parameter.sort.as_str(), "documentation": parameter.summary });
+    let parameter =
+        |one: &Parameter| json!({ "name": one.name, "type": one.sort.as_str(), "documentation": one.summary });
     let mut resource = json!({
         "type": one.name,
         "documentation": format!("{} (roles: {})", one.summary, roles(one.roles)),

@@ -4,13 +4,18 @@
 
 mod asked;
 mod audit_event;
+#[cfg(test)]
+mod audit_event_tests;
 mod capability;
 mod criteria;
 mod log_view;
+mod narrow;
 mod parameters;
 mod search;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;
 mod waiting;
 mod when;
 
