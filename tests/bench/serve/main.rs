@@ -42,7 +42,7 @@ fn main() {
     };
     let folder = folder.expect("a folder for the sites");
     let demo = sites::demo(folder.path());
-    let stages: [(&str, fn(&Bench, &Path, &Path)); 5] = [
+    let stages: [(&str, Stage); 5] = [
         ("disk", Bench::disk),
         ("stow", Bench::stow),
         ("list", Bench::list),
@@ -55,6 +55,9 @@ fn main() {
         }
     }
 }
+
+/// A stage, in a folder of its own, with the site of the demonstration.
+type Stage = fn(&Bench, &Path, &Path);
 
 /// What all stages share.
 struct Bench {
