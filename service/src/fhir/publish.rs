@@ -186,12 +186,14 @@ impl<'a> Edition<'a> {
     pub(crate) fn add(&mut self, kind: &str, id: &str, mut resource: Value) -> anyhow::Result<u32> {
         let newest = self.house.site.resource(kind, id)?;
         if let Some(row) = &newest {
-            let held = Opened::new(self.house).resource(row)?;
-            if kind == "ImagingStudy" {
-                keep_instances(&mut resource, &held);
-            }
-            if content(&held, id) == content(&resource, id) {
-                return Ok(row.version);
+            // of an erased patient nothing is left to compare with: what comes later begins anew
+            if let Some(held) = Opened::new(self.house).unless_erased(row)? {
+                if kind == "ImagingStudy" {
+                    keep_instances(&mut resource, &held);
+                }
+                if content(&held, id) == content(&resource, id) {
+                    return Ok(row.version);
+                }
             }
         }
         let version = newest.map_or(1, |row| row.version + 1);

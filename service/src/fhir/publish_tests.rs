@@ -277,3 +277,16 @@ fn erasing_a_patient_closes_the_resources_and_leaves_the_devices() {
         assert_eq!(Opened::new(&place.house).resource(&row).is_ok(), kind == "Device", "{kind}");
     }
 }
+
+/// Proves: REQ-SVC-255
+#[test]
+fn a_patient_who_comes_again_after_an_erasure_is_published_anew() {
+    let place = Place::new();
+    let keys = place.keys("A 1", "1.2.3");
+    place.publish(&case().released(FAILED, keys.reading), &keys, 1);
+    place.house.site.vault().erase(&keys.patient).unwrap();
+    let keys = Keys { reading: place.house.site.new_id(), ..keys };
+    let rows = place.publish(&case().released(FAILED, keys.reading), &keys, 2);
+    assert_eq!((one(&rows, "Patient").1, one(&rows, "ImagingStudy").1), (2, 2));
+    assert_eq!(place.resource("Patient", &keys.patient.hex())["meta"]["versionId"], "2");
+}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use vidimus_store::{ObjectId, ResourceRow, Subject};
+use vidimus_store::{ObjectId, ResourceRow, Subject, VaultError};
 
 use crate::site::House;
 
@@ -68,5 +68,14 @@ impl<'a> Opened<'a> {
     pub(crate) fn resource(&mut self, row: &ResourceRow) -> anyhow::Result<Value> {
         let bytes = self.bytes(row)?;
         serde_json::from_str(bytes).with_context(|| format!("{}/{}: the stored resource", row.kind, row.id))
+    }
+
+    /// The resource of a version; none where its patient's data was erased.
+    pub(crate) fn unless_erased(&mut self, row: &ResourceRow) -> anyhow::Result<Option<Value>> {
+        match self.resource(row) {
+            Ok(resource) => Ok(Some(resource)),
+            Err(error) if matches!(error.downcast_ref(), Some(VaultError::Erased)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

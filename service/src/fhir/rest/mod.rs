@@ -251,10 +251,12 @@ fn history(call: &Call<'_>) -> Result<Answer, Problem> {
     let (base, mut opened) = (base(call), Opened::new(call.house()));
     let mut entries = Vec::with_capacity(rows.len());
     for row in &rows {
+        // what an erasure closed is no longer a version that can be shown
+        let Some(resource) = opened.unless_erased(row)? else { continue };
         let address = format!("{}/{id}", kind.name);
         entries.push(json!({
             "fullUrl": format!("{base}/{address}"),
-            "resource": opened.resource(row)?,
+            "resource": resource,
             "request": { "method": if row.version == 1 { "POST" } else { "PUT" }, "url": address },
             "response": {
                 "status": if row.version == 1 { "201" } else { "200" },
@@ -262,6 +264,9 @@ fn history(call: &Call<'_>) -> Result<Answer, Problem> {
                 "lastModified": super::publish::instant(row.updated_ms),
             },
         }));
+    }
+    if entries.is_empty() {
+        return Err(missing(kind.name));
     }
     let address = format!("{base}/{}/{id}/_history", kind.name);
     let bundle = json!({

@@ -157,7 +157,7 @@ fn count(house: &House, asked: &Asked, narrowed: &Narrowed) -> Result<usize, Pro
     loop {
         let rows = house.site.resources(&query)?;
         for row in &rows {
-            let fits = narrowed.whole || resource(&mut opened, row)?.is_some_and(|resource| asked.holds(&resource));
+            let fits = narrowed.whole || opened.unless_erased(row)?.is_some_and(|resource| asked.holds(&resource));
             counted += usize::from(fits);
         }
         looked += rows.len();
@@ -172,15 +172,6 @@ fn count(house: &House, asked: &Asked, narrowed: &Narrowed) -> Result<usize, Pro
 fn costly(what: &str) -> Problem {
     let detail = format!("{what} of more than {SORTED_MAX} resources: narrow the search by patient, date or status");
     Problem::new(Kind::Unprocessable, detail)
-}
-
-/// The resource of a row; none where the patient's data was erased.
-fn resource(opened: &mut Opened<'_>, row: &ResourceRow) -> Result<Option<Value>, Problem> {
-    match opened.resource(row) {
-        Ok(resource) => Ok(Some(resource)),
-        Err(error) if matches!(error.downcast_ref(), Some(vidimus_store::VaultError::Erased)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// In the order of the store.
@@ -204,7 +195,7 @@ fn newest(house: &House, asked: &Asked, narrowed: &Narrowed, waiting: Vec<Found>
                 return Ok(page);
             }
             query.before = Some(row.sequence);
-            if let Some(resource) = resource(&mut opened, &row)?.filter(|resource| asked.holds(resource)) {
+            if let Some(resource) = opened.unless_erased(&row)?.filter(|resource| asked.holds(resource)) {
                 page.matches.push(Found { resource, patient: row.patient, row: Some(row) });
             }
         }
@@ -235,7 +226,7 @@ fn sorted(
         let more = rows.len() == query.limit;
         for row in rows {
             query.before = Some(row.sequence);
-            if let Some(resource) = resource(&mut opened, &row)?.filter(|resource| asked.holds(resource)) {
+            if let Some(resource) = opened.unless_erased(&row)?.filter(|resource| asked.holds(resource)) {
                 all.push(Found { resource, patient: row.patient, row: Some(row) });
             }
         }
@@ -294,7 +285,7 @@ fn included(house: &House, asked: &Asked, matches: &[Found]) -> Result<Vec<Found
             if included.len() == INCLUDED_MAX {
                 return Ok(included);
             }
-            if let Some(resource) = resource(&mut opened, &row)? {
+            if let Some(resource) = opened.unless_erased(&row)? {
                 included.push(Found { resource, patient: row.patient, row: Some(row) });
             }
         }
@@ -336,7 +327,7 @@ fn referring(house: &House, found: &Found, link: &Link, opened: &mut Opened<'_>)
     let address = format!("{}/{}", row.kind, row.id);
     let mut rows = Vec::new();
     for candidate in house.site.resources(&query)? {
-        let Some(resource) = resource(opened, &candidate)? else { continue };
+        let Some(resource) = opened.unless_erased(&candidate)? else { continue };
         let leads = link.parameter.at.iter().flat_map(|path| at(&resource, path)).any(|value| {
             let reference = value["reference"].as_str().unwrap_or_default();
             reference.split("/_history/").next() == Some(&address)
