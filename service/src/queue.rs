@@ -328,3 +328,6 @@ impl Worker {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests;

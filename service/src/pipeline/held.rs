@@ -17,7 +17,7 @@ use vidimus_store::{VaultError, WorkRow};
 use super::{
     Asked, Pipeline, Reason, Status, StudyReading, Timing,
     arrive::{Film, Kept, Unreadable},
-    entries,
+    entries, is_fatal,
     record::Why,
     study::Study,
 };
@@ -101,9 +101,12 @@ impl Pipeline<'_> {
         let text =
             format!("a fault of the program, not of the study, kept its reading from ending; it was tried {tries}");
         let reason = Reason { code: CRASHED.into(), text };
-        let receipt = match self.take_open() {
-            Some(intent) => self.record_failure(self.model_root(), &intent, OutcomeStatus::Failed, CRASHED)?,
-            None => self.record_refusal(&mut study, CRASHED, Status::Failed)?,
+        let close = |intent| self.record_failure(self.model_root(), &intent, OutcomeStatus::Failed, CRASHED);
+        let receipt = match self.take_open().map(close) {
+            Some(Ok(closed)) => closed,
+            Some(Err(error)) if is_fatal(&error) => return Err(error),
+            // no intent is open, or it stopped in the instant in which the outcome was already in the log
+            None | Some(Err(_)) => self.record_refusal(&mut study, CRASHED, Status::Failed)?,
         };
         let result = self.hand_out_failure(&study, receipt, reason, Timing::observed(self.observer.clone()))?;
         result.tell();

@@ -24,6 +24,7 @@ fn exercise(bytes: &[u8]) {
     let Ok(instance) = Instance::from_bytes(bytes) else { return };
     let Ok(decoded) = instance.decode() else { return };
     let _ = (decoded.pixel_digest(), decoded.display(&instance, 0), decoded.display_rgb(&instance, 0));
+    let _ = (decoded.viewing(&instance), decoded.numbers(&instance, 0));
 }
 
 proptest! {

@@ -23,3 +23,5 @@ mod refusals;
 mod samples;
 #[cfg(test)]
 mod study;
+#[cfg(test)]
+mod viewing;
