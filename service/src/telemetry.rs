@@ -6,7 +6,7 @@
 //! greps for canaries.
 //! Configuration: `VIDIMUS_LOG` (a filter, default `warn`), `VIDIMUS_LOG_FORMAT=json`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
-use std::{env, io};
+use std::{env, io, panic};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
@@ -25,8 +25,17 @@ impl Drop for Telemetry {
     }
 }
 
+/// From now on a panic is told by its place alone: its text may hold what a parser had in hand.
+fn tell_panics_by_place() {
+    panic::set_hook(Box::new(|facts| {
+        let place = facts.location().map_or_else(String::new, |place| format!("{}:{}", place.file(), place.line()));
+        eprintln!("vidimus: a fault of the program at {place}; please report it");
+    }));
+}
+
 /// Starts telemetry for this process.
 pub(crate) fn start() -> anyhow::Result<Telemetry> {
+    tell_panics_by_place();
     let filter = || EnvFilter::try_from_env("VIDIMUS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(true);
     let lines = if env::var("VIDIMUS_LOG_FORMAT").is_ok_and(|format| format == "json") {
@@ -55,4 +64,30 @@ fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
         .build()?;
     let resource = Resource::builder().with_service_name("vidimus").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, thread};
+
+    /// Proves: REQ-SVC-216
+    #[test]
+    fn a_panic_is_told_by_its_place_and_not_by_its_text() {
+        const CHILD: &str = "VIDIMUS_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            super::tell_panics_by_place();
+            assert!(thread::spawn(|| panic!("the name Sample^Child")).join().is_err());
+            return;
+        }
+        // the hook belongs to the whole process: a process of its own
+        let ran = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "telemetry::tests::a_panic_is_told_by_its_place_and_not_by_its_text", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let told = [ran.stdout, ran.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(ran.status.success() && told.contains("a fault of the program at"), "{told}");
+        assert!(told.contains("telemetry.rs:") && !told.contains("Sample^Child"), "{told}");
+    }
 }

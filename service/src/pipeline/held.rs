@@ -1,7 +1,8 @@
 //! Reading a study that the vault holds: what a worker of the service does.
 //!
-//! All instances of the study are read, in the order in which they came; who sent it asked for it, and the trace of the
-//! arrival goes on. A study whose reading ends without being published is given up in the end, and published as failed.
+//! All instances of the study are read, series by series and in the order of their numbers; who sent it asked for it,
+//! and the trace of the arrival goes on. A study whose reading ends without being published is given up in the end, and
+//! published as failed.
 //! Memory: a study of more than [`FILMS_MAX`] instances or [`BYTES_MAX`] bytes is not read.
 //! Errors: those of the log and the vault, of which an object that cannot be opened is one.
 
@@ -54,7 +55,7 @@ impl Films {
     fn lost(&self) -> Vec<Why> {
         let why = |fault: &Unreadable| Why {
             code: entries::UNREADABLE.into(),
-            text: format!("{}: {}", capital(&fault.name), fault.why),
+            text: format!("An image that came with the study: {}", fault.why),
         };
         self.faults.iter().map(why).collect()
     }
@@ -132,8 +133,8 @@ impl Pipeline<'_> {
         let rows = self.house.site.study_instances(&work.study)?;
         let mut films = Films { too_large: rows.len() > FILMS_MAX, ..Films::default() };
         let mut bytes = 0;
-        for (place, row) in rows.into_iter().take(FILMS_MAX).enumerate() {
-            let name = format!("image {}", place + 1);
+        for row in rows.into_iter().take(FILMS_MAX) {
+            let name = "an image of the study".to_owned();
             let original = match self.house.site.vault().get(&row.object) {
                 Ok(original) => original,
                 Err(error) if is_lost(&error) => {
@@ -152,6 +153,10 @@ impl Pipeline<'_> {
                 Ok(instance) => films.kept.push(Kept { film: Film::held(name, instance), object: row.object }),
                 Err(error) => films.faults.push(Unreadable { name, why: error.to_string() }),
             }
+        }
+        films.kept.sort_by(|one, other| place_in_study(&one.film.instance).cmp(&place_in_study(&other.film.instance)));
+        for (place, kept) in films.kept.iter_mut().enumerate() {
+            kept.film.name = format!("image {}", place + 1);
         }
         Ok(films)
     }
@@ -179,7 +184,8 @@ fn is_lost(error: &VaultError) -> bool {
     }
 }
 
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+/// Instances of one request come in no order of their own: series by series, and in each as the device counted.
+fn place_in_study(instance: &Instance) -> (&str, i64, &str) {
+    let number = instance.instance_number.unwrap_or(i64::MAX);
+    (instance.series_instance_uid.open(), number, instance.sop_instance_uid.open())
 }
