@@ -2,8 +2,8 @@
 //! Without one they still give every entry of the log the trace that it belongs to.
 //!
 //! Spans are named by the operation of a request (`GET /readings/{id}`) and by the step of a read (`decode`, `guard`,
-//! `intent`, `infer`, `outcome`, `write`) and carry counts, codes and package roots. No UID, name, path or pixel of a patient is ever given to a span or a message; `tests/`
-//! greps for canaries.
+//! `intent`, `infer`, `outcome`, `write`) and carry counts, codes and package roots. No UID, name,
+//! path or pixel of a patient is ever given to a span or a message; `tests/` greps for canaries.
 //! Configuration: `VIDIMUS_LOG` (a filter, default `warn`), `VIDIMUS_LOG_FORMAT=json`, `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
 use std::{env, io, panic};

@@ -138,7 +138,7 @@ fn wait_for(served: &Served, token: &str, count: usize) -> serde_json::Value {
     panic!("{count} readings never came");
 }
 
-/// Proves: REQ-SYS-041
+/// Proves: REQ-SYS-043
 #[test]
 fn no_patient_datum_leaves_the_service_by_span_metric_message_entry_or_fault() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

@@ -9,7 +9,10 @@ use vidimus_store::{SiteError, VaultError};
 use crate::fhir;
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $status:literal, $slug:literal, $title:literal, $fhir:literal, $dicom:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $status:literal, $slug:literal, $title:literal, $fhir:literal, $dicom:literal;
+    )*) => {
         /// What went wrong, by the answer that it gets.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind { $($(#[$doc])* $name,)* }

@@ -71,7 +71,7 @@ pub(crate) struct Pipeline<'a> {
     open: Mutex<Option<Receipt>>,
 }
 
-/// Whether an error means that nothing more may be recorded: then a run of the command line ends, and the service waits.
+/// Whether an error means that nothing more may be recorded: then a run of the command line ends, the service waits.
 pub(crate) fn is_fatal(error: &anyhow::Error) -> bool {
     let of_entry = |error: &RecordError| {
         matches!(error, RecordError::Invalid(_) | RecordError::Refused { .. } | RecordError::Duplicate { .. })
