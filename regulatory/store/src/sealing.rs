@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, fs, io::Write as _, path::PathBuf};
 
-use vidimus_log::{EntryId, commit, values::Commit};
+use vidimus_log::{EntryId, Phi, commit, values::Commit};
 use zeroize::Zeroize as _;
 
 use crate::{
@@ -50,6 +50,11 @@ impl<'a> Batch<'a> {
         self.open.push(file);
         self.documents.push(Document::Object { id, key: subject.id });
         Ok(id)
+    }
+
+    /// Opens a document that was put into this batch, which nobody else can open yet.
+    pub fn get(&self, subject: &Subject, id: &ObjectId) -> Result<Phi<Vec<u8>>, VaultError> {
+        self.vault.unseal(&subject.key, id)
     }
 
     /// The commitment to `value` in `field` of the entry to come. The same value again (a retry) gives the same

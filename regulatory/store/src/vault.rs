@@ -251,11 +251,15 @@ impl Vault {
             .map_err(VaultError::database("read an object"))?;
         let key = self.key(&mut connection, &key_id(&subject.ok_or(VaultError::Missing)?)?)?;
         drop(connection);
+        self.unseal(&key, id)
+    }
+
+    pub(crate) fn unseal(&self, key: &Secret, id: &ObjectId) -> Result<Phi<Vec<u8>>, VaultError> {
         let path = self.objects.join(id.to_string());
         let sealed = fs::read(&path).map_err(VaultError::io("read the object", &path))?;
         let place = seal::place(&self.origin, &id.to_string(), "object");
         let tampered = || VaultError::Tampered { what: format!("object {id}") };
-        seal::open(&key, &place, &sealed).map(Phi::new).ok_or_else(tampered)
+        seal::open(key, &place, &sealed).map(Phi::new).ok_or_else(tampered)
     }
 
     /// Destroys a patient's key: its documents stay sealed for ever. Returns how many documents that were.

@@ -242,9 +242,12 @@ impl<'a> Edition<'a> {
 
     /// Seals the bytes under patient, site and the signer; the rows that point to them.
     pub(crate) fn seal(self, patient: &Subject, staff: Option<&Subject>) -> anyhow::Result<Vec<Row>> {
-        let of_patient = self.of_patient.seal(self.house, patient)?;
-        let of_staff = staff.map(|staff| self.of_staff.seal(self.house, staff)).transpose()?.flatten();
-        let of_site = self.of_site.seal(self.house, &self.house.site.vault().site()?)?;
+        let vault = self.house.site.vault();
+        let site = vault.site()?;
+        let (of_patient, of_staff, of_site) = vault.batch(|batch| -> anyhow::Result<_> {
+            let of_staff = staff.map(|staff| self.of_staff.seal(batch, staff)).transpose()?.flatten();
+            Ok((self.of_patient.seal(batch, patient)?, of_staff, self.of_site.seal(batch, &site)?))
+        })?;
         let (keys, updated_ms) = (self.keys, self.updated_ms);
         let row = |made: Version| {
             let document: Option<ObjectId> = match owner(&made.kind) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use vidimus_store::{ObjectId, ResourceRow, Subject, VaultError};
+use vidimus_store::{Batch, ObjectId, ResourceRow, Subject, VaultError};
 
 use crate::site::House;
 
@@ -24,12 +24,12 @@ impl Shelf {
         self.0.insert(place(kind, id, version), bytes);
     }
 
-    /// Seals all of them under `subject`; durable when this returns. None where there is nothing.
-    pub(super) fn seal(&self, house: &House, subject: &Subject) -> anyhow::Result<Option<ObjectId>> {
+    /// Seals all of them under `subject`; durable with the batch. None where there is nothing.
+    pub(super) fn seal(&self, batch: &mut Batch<'_>, subject: &Subject) -> anyhow::Result<Option<ObjectId>> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        Ok(Some(house.site.vault().put(subject, &serde_json::to_vec(&self.0)?)?))
+        Ok(Some(batch.put(subject, &serde_json::to_vec(&self.0)?)?))
     }
 }
 

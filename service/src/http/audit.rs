@@ -13,7 +13,7 @@ use vidimus_log::{
     body::{Access as AccessBody, AccessResult, Incident},
     values::Sha256,
 };
-use vidimus_store::{Row, Subject};
+use vidimus_store::{Row, Subject, VaultError};
 
 use super::{Operation, Problem, Service, operations};
 use crate::access::{Caller, Role};
@@ -70,14 +70,15 @@ pub(super) fn granted(
     said: Granted<'_>,
 ) -> Result<Draft, Problem> {
     let vault = service.house.site.vault();
-    let subject = match said.subject {
-        Some(patient) => {
-            let owner = service.house.subject(patient)?;
-            Some(vault.commit(&owner, &id, "subject", patient.hex().as_bytes())?)
-        }
+    let patient = match said.subject {
+        Some(patient) => Some((service.house.subject(patient)?, patient.hex())),
         None => None,
     };
-    let client = vault.commit(&subject_of(service, caller)?, &id, "client", client.0.as_bytes())?;
+    let caller_subject = subject_of(service, caller)?;
+    let (subject, client) = vault.batch(|batch| -> Result<_, VaultError> {
+        let subject = patient.map(|(owner, key)| batch.commit(&owner, &id, "subject", key.as_bytes())).transpose()?;
+        Ok((subject, batch.commit(&caller_subject, &id, "client", client.0.as_bytes())?))
+    })?;
     let body = AccessBody {
         operation: operation.id.as_ref().into(),
         action: operation.action,

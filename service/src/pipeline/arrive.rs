@@ -142,24 +142,27 @@ pub(super) fn arrive(house: &House, films: Vec<Film>) -> anyhow::Result<Option<A
     let people = People::default();
     let mut holding = Holding::new(house, &people);
     let (mut kept, mut rows, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
-    for mut film in films {
-        let bytes = std::mem::take(&mut film.bytes);
-        match holding.hold(&film.instance, &bytes)? {
-            Verdict::New { object, row } => {
-                rows.push(row);
-                kept.push(Kept { film, object });
-            }
-            // The same image twice in one call is one film.
-            Verdict::Known { again: true, .. } => {}
-            Verdict::Known { object, kept: original, .. } => {
-                if let Some(original) = original {
-                    film.instance = *original;
+    house.site.vault().batch(|batch| -> anyhow::Result<()> {
+        for mut film in films {
+            let bytes = std::mem::take(&mut film.bytes);
+            match holding.hold(batch, &film.instance, &bytes)? {
+                Verdict::New { object, row } => {
+                    rows.push(row);
+                    kept.push(Kept { film, object });
                 }
-                kept.push(Kept { film, object });
+                // The same image twice in one call is one film.
+                Verdict::Known { again: true, .. } => {}
+                Verdict::Known { object, kept: original, .. } => {
+                    if let Some(original) = original {
+                        film.instance = *original;
+                    }
+                    kept.push(Kept { film, object });
+                }
+                Verdict::Conflict(kind) => conflicts.push(Conflict { film, kind }),
             }
-            Verdict::Conflict(kind) => conflicts.push(Conflict { film, kind }),
         }
-    }
+        Ok(())
+    })?;
     let patient = holding.patient(&study).ok_or_else(|| anyhow::anyhow!("a study was judged and has no patient"))?;
     Ok(Some(Arrival { films: kept, rows, conflicts, patient }))
 }

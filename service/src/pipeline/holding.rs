@@ -15,7 +15,7 @@ use vidimus_imaging::{
     import::{ImportFacts, picture_to_instance},
 };
 use vidimus_log::{Digest, Phi};
-use vidimus_store::{ObjectId, Row};
+use vidimus_store::{Batch, ObjectId, Row};
 
 use super::arrive::identified;
 use crate::site::House;
@@ -56,7 +56,7 @@ impl ConflictKind {
 
 /// What becomes of an instance.
 pub(crate) enum Verdict {
-    /// It is new; its bytes are sealed, and durable.
+    /// It is new; its bytes are sealed, and durable with the batch.
     New {
         /// The sealed bytes.
         object: ObjectId,
@@ -161,7 +161,7 @@ impl<'a> Holding<'a> {
     }
 
     /// Judges an instance; `bytes` are what was received, and are sealed where it is new.
-    pub(crate) fn hold(&mut self, instance: &Instance, bytes: &[u8]) -> anyhow::Result<Verdict> {
+    pub(crate) fn hold(&mut self, batch: &mut Batch<'_>, instance: &Instance, bytes: &[u8]) -> anyhow::Result<Verdict> {
         let (site, house) = (&self.house.site, self.house);
         let study = site.keyed("study", instance.study_instance_uid.open().as_bytes());
         let person = Person::of(instance);
@@ -178,12 +178,19 @@ impl<'a> Holding<'a> {
         };
         let verdict = match held {
             None => {
-                let object = site.vault().put(&house.subject(&patient)?, bytes)?;
+                let object = batch.put(&house.subject(&patient)?, bytes)?;
                 self.new.insert(key, (content, study, patient, object));
                 Verdict::New { object, row: Row::Instance { key, study, patient, content, object } }
             }
             Some((held, of_study, of_patient, object)) => {
-                let kept = if held == content { None } else { Some(self.open(&object)?) };
+                let kept = match self.new.get(&key) {
+                    _ if held == content => None,
+                    Some(_) => {
+                        let original = batch.get(&house.subject(&of_patient)?, &object)?;
+                        Some(Instance::from_bytes(original.open())?)
+                    }
+                    None => Some(self.open(&object)?),
+                };
                 let same = kept.as_ref().is_none_or(|kept| same_image(kept, instance));
                 if !same || (of_study, of_patient) != (study, patient) {
                     return Ok(Verdict::Conflict(ConflictKind::Instance));

@@ -70,16 +70,18 @@ impl Pipeline<'_> {
 
     /// Seals what the pages and the API show of the reading.
     fn seal(&self, study: &Study, result: &StudyReading, handed: &Handed<'_>) -> anyhow::Result<ObjectId> {
-        let put = |bytes: &[u8]| self.house.site.vault().put(&study.subject, bytes);
-        let sealed = Sealed {
-            saliency: handed.pictures.map(|pictures| put(&pictures.saliency)).transpose()?,
-            overlay: handed.pictures.map(|pictures| put(&pictures.overlay)).transpose()?,
-            fhir: put(handed.fhir)?,
-        };
         let package = self.model.as_ref().ok().map(|model| model.candidate().bundle().package());
         let limits = package.map_or(&[][..], |package| &package.intended_use.limits);
         let parts = Parts { result, study, accepted: handed.accepted, limits };
-        parts.record(&sealed).seal(self.house, &study.subject)
+        self.house.site.vault().batch(|batch| {
+            let mut put = |bytes: &[u8]| batch.put(&study.subject, bytes);
+            let sealed = Sealed {
+                saliency: handed.pictures.map(|pictures| put(&pictures.saliency)).transpose()?,
+                overlay: handed.pictures.map(|pictures| put(&pictures.overlay)).transpose()?,
+                fhir: put(handed.fhir)?,
+            };
+            parts.record(&sealed).seal(batch, &study.subject)
+        })
     }
 
     /// The entry that makes it visible, with every row.

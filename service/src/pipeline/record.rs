@@ -13,7 +13,7 @@ use serde_json::Value;
 use vidimus_imaging::{Viewing, Window, WindowFunction};
 use vidimus_log::{Digest, Phi};
 use vidimus_reader::{Accepted, NotAccepted};
-use vidimus_store::{ObjectId, PublishedRow, Subject};
+use vidimus_store::{Batch, ObjectId, PublishedRow, Subject};
 
 use super::{StudyReading, arrive::Kept, study::Study};
 use crate::site::House;
@@ -152,9 +152,9 @@ impl Record {
         Ok(record)
     }
 
-    /// Seals it; durable when this returns.
-    pub(super) fn seal(&self, house: &House, subject: &Subject) -> anyhow::Result<ObjectId> {
-        Ok(house.site.vault().put(subject, &serde_json::to_vec(self)?)?)
+    /// Seals it; durable with the batch.
+    pub(super) fn seal(&self, batch: &mut Batch<'_>, subject: &Subject) -> anyhow::Result<ObjectId> {
+        Ok(batch.put(subject, &serde_json::to_vec(self)?)?)
     }
 
     /// The study's report as it was released: a FHIR transaction Bundle.

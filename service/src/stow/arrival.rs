@@ -1,7 +1,7 @@
 //! Instances on their last step: from the spool, one at a time, through the rules of arrival into the vault and the
 //! log, and only then to the answer.
 //!
-//! All good instances of a request are sealed first; then one `access` entry carries every new row and the work that
+//! All good instances of a request are sealed first, and become durable together; then one `access` entry carries every new row and the work that
 //! follows from it, in one transaction. A request whose body did not arrive whole never gets here, so nothing of it is
 //! stored. Where another request changed what the rules depend on meanwhile, they are asked again.
 //! Memory: one instance of a request at a time, within the budget of all. Errors: [`ArrivalError`]; a part that cannot
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use vidimus_imaging::{Instance, import::ImportFacts, syntaxes};
 use vidimus_log::{Digest, Draft, Phi, Receipt, RecordError};
-use vidimus_store::{ObjectId, Row};
+use vidimus_store::{Batch, ObjectId, Row, VaultError};
 
 use super::{
     budget::{Arrivals, Busy},
@@ -36,6 +36,12 @@ pub(crate) enum ArrivalError {
     /// The spool, the vault or the log failed.
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
+}
+
+impl From<VaultError> for ArrivalError {
+    fn from(error: VaultError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// A part that has come whole.
@@ -118,12 +124,16 @@ pub(crate) fn receive<E: From<ArrivalError>>(
     let failed = |error: anyhow::Error| E::from(ArrivalError::Failed(error));
     for again in (0..TRIES).rev() {
         let mut holding = Holding::new(house, &arrivals.people);
-        let (mut judged, mut rows) = (Vec::with_capacity(parts.parts.len()), Rows::default());
-        for part in parts.parts {
-            let length = part.span.digest.map_or(0, |_| part.span.length);
-            let _memory = arrivals.memory(length).map_err(ArrivalError::from)?;
-            judged.push(judge(house, &mut holding, parts, part, &mut rows)?);
-        }
+        let mut rows = Rows::default();
+        let judged = house.site.vault().batch(|batch| -> Result<Vec<Judged>, ArrivalError> {
+            let mut judged = Vec::with_capacity(parts.parts.len());
+            for part in parts.parts {
+                let length = part.span.digest.map_or(0, |_| part.span.length);
+                let _memory = arrivals.memory(length)?;
+                judged.push(judge(house, (&mut holding, batch), parts, part, &mut rows)?);
+            }
+            Ok(judged)
+        })?;
         let _held = arrivals.hold(holding.new_studies());
         if !holding.still_true().map_err(failed)? {
             continue;
@@ -188,7 +198,7 @@ impl Rows {
 /// Judges one part.
 fn judge(
     house: &House,
-    holding: &mut Holding<'_>,
+    (holding, batch): (&mut Holding<'_>, &mut Batch<'_>),
     parts: &Parts<'_>,
     part: &Part,
     rows: &mut Rows,
@@ -224,7 +234,7 @@ fn judge(
         judged.outcome = Err(failure);
         return Ok(judged);
     }
-    judged.outcome = match holding.hold(&instance, &bytes)? {
+    judged.outcome = match holding.hold(batch, &instance, &bytes)? {
         Verdict::New { object, row } => {
             if let Some(patient) = holding.patient(&study) {
                 rows.work.entry(study).or_insert((patient, object));

@@ -171,6 +171,8 @@ fn a_batch_of_documents_is_kept_whole_or_not_at_all() {
     let (id, big) = (site.new_id(), vec![0x42; 100_000]);
     let fill = |batch: &mut Batch<'_>| -> Result<_, VaultError> {
         let images = (0..70_u8).map(|number| batch.put(&subject, &[number; 50])).collect::<Result<Vec<_>, _>>()?;
+        assert_eq!(batch.get(&subject, &images[3])?.open(), &[3; 50]);
+        assert!(matches!(vault.get(&images[3]), Err(VaultError::Missing)), "before the batch is kept");
         let first = batch.commit(&subject, &id, "patient", SECRET)?;
         assert_eq!(batch.commit(&subject, &id, "patient", SECRET)?, first, "the same value within the batch");
         assert!(matches!(batch.commit(&subject, &id, "patient", b"other"), Err(VaultError::Conflict)));
