@@ -15,6 +15,8 @@ mod output;
 mod page;
 mod pipeline;
 mod queue;
+#[cfg(test)]
+mod queue_tests;
 mod replay;
 mod shipped;
 mod sign;

@@ -3,7 +3,8 @@
 //! What waits stands in the registry, written in the transaction of its arrival, so a crash loses nothing: the row is
 //! still there and is read after the restart. A reading that panics is a failed reading and never the end of the
 //! service. A study whose reading takes the process with it is tried [`ATTEMPTS_MAX`] times, counted durably, and then
-//! published as failed. While the log takes no entries (a full disk) the workers wait and try again.
+//! published as failed; so is one of which a document cannot be opened. While log or vault take nothing (a full disk)
+//! the workers wait and try again.
 //! Units: seconds. Errors: none but those of the start; what happens later is a result or a message.
 
 use std::{
@@ -205,7 +206,9 @@ impl Worker {
     fn run(&self) {
         while let Some(work) = self.next() {
             let busy = Busy { queue: &self.0, study: work.study };
-            self.serve(&work);
+            if catch_unwind(AssertUnwindSafe(|| self.serve(&work))).is_err() {
+                self.leave(&work);
+            }
             drop(busy);
             self.0.announce();
         }
@@ -215,22 +218,16 @@ impl Worker {
     fn next(&self) -> Option<WorkRow> {
         let queue = &self.0;
         loop {
-            let (seen, passed) = {
-                let state = queue.state();
-                if state.stopping {
-                    return None;
-                }
-                (state.arrivals, state.busy.len() + state.left.len())
-            };
-            let waiting = queue.house.site.work(passed + 1);
             let mut state = queue.state();
-            match waiting {
+            if state.stopping {
+                return None;
+            }
+            let seen = state.arrivals;
+            // Asked under the lock: a row from before it may be of a study that another worker has just finished.
+            match queue.house.site.work(state.busy.len() + state.left.len() + 1) {
                 Ok(rows) => {
                     let free = |row: &WorkRow| !state.busy.contains(&row.study) && !state.left.contains(&row.arrival);
                     if let Some(row) = rows.into_iter().find(free) {
-                        if state.stopping {
-                            return None;
-                        }
                         state.busy.insert(row.study);
                         return Some(row);
                     }
@@ -271,21 +268,26 @@ impl Worker {
                 Err(error) => error,
             };
             tracing::error!(target: "vidimus", error = %format!("{error:#}"), "a study cannot be read now");
-            let queue = &self.0;
-            let end = Instant::now() + pause;
-            let mut state = queue.state();
-            while !state.stopping {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                state = queue.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            }
-            if state.stopping {
+            if !self.pause(pause) {
                 return None;
             }
             pause = (pause * 2).min(longest);
         }
+    }
+
+    /// Waits; whether the queue goes on.
+    fn pause(&self, pause: Duration) -> bool {
+        let queue = &self.0;
+        let end = Instant::now() + pause;
+        let mut state = queue.state();
+        while !state.stopping {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = queue.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !state.stopping
     }
 
     /// One attempt. None where it ended without being published, and may be tried again.
@@ -300,32 +302,50 @@ impl Worker {
         }
         match catch_unwind(AssertUnwindSafe(|| reader.read_held(work))) {
             Ok(Ok(result)) if result.published => Ok(Some(result)),
-            Ok(Err(error)) if pipeline::is_fatal(&error) => {
-                if let Err(error) = reader.interrupt() {
-                    tracing::error!(target: "vidimus", %error, "an intent stays open until the next start");
-                }
+            Ok(Err(error)) if pipeline::is_passing(&error) => {
+                Self::interrupt(&reader);
                 Err(error)
             }
             Ok(unpublished) => {
                 if let Err(error) = unpublished {
                     tracing::error!(target: "vidimus", error = %format!("{error:#}"), "a study was not handed out");
                 }
-                if attempts < ATTEMPTS_MAX { Ok(None) } else { self.give_up(&reader, work, attempts) }
+                if attempts >= ATTEMPTS_MAX {
+                    return self.give_up(&reader, work, attempts);
+                }
+                Self::interrupt(&reader);
+                self.pause(PAUSE.0);
+                Ok(None)
             }
             Err(_) => self.give_up(&reader, work, attempts),
         }
     }
 
-    /// Publishes a study as failed. Where even that panics it is left for the next start.
+    /// Closes the intent of an attempt that another one follows.
+    fn interrupt(reader: &Pipeline<'_>) {
+        if let Err(error) = reader.interrupt() {
+            tracing::error!(target: "vidimus", %error, "an intent stays open until the next start");
+        }
+    }
+
+    /// Publishes a study as failed. Where even that fails or panics it is left for the next start.
     fn give_up(&self, reader: &Pipeline<'_>, work: &WorkRow, attempts: u32) -> anyhow::Result<Option<StudyReading>> {
         match catch_unwind(AssertUnwindSafe(|| reader.give_up(work, attempts))) {
             Ok(Ok(result)) if result.published => return Ok(Some(result)),
-            Ok(Err(error)) if pipeline::is_fatal(&error) => return Err(error),
+            Ok(Err(error)) if pipeline::is_passing(&error) => return Err(error),
+            Ok(Err(error)) => {
+                tracing::error!(target: "vidimus", error = %format!("{error:#}"), "a study cannot be given up");
+            }
             _ => {}
         }
+        self.leave(work);
+        Ok(None)
+    }
+
+    /// Leaves a study to the next start, so that others are read.
+    fn leave(&self, work: &WorkRow) {
         tracing::error!(target: "vidimus", arrival = %work.arrival, "a study can neither be read nor be given up");
         self.0.state().left.insert(work.arrival);
-        Ok(None)
     }
 }
 

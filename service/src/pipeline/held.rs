@@ -141,6 +141,10 @@ impl Pipeline<'_> {
                     films.faults.push(Unreadable { name, why: "its sealed original cannot be opened".into() });
                     continue;
                 }
+                // It may open at the next attempt; no fault of the vault, for which other studies would have to wait.
+                Err(VaultError::Unreadable { source, .. }) => {
+                    anyhow::bail!("{name} of a study: its sealed original cannot be read: {source}")
+                }
                 Err(error) => return Err(error.into()),
             };
             bytes += original.open().len();

@@ -82,6 +82,15 @@ pub(crate) fn is_fatal(error: &anyhow::Error) -> bool {
     }
 }
 
+/// Whether an error passes without the study: log or vault cannot be written or asked now. A document of the study that
+/// is gone or does not open stays so.
+pub(crate) fn is_passing(error: &anyhow::Error) -> bool {
+    let of_study = |error: &VaultError| {
+        matches!(error, VaultError::Erased | VaultError::Missing | VaultError::Tampered { .. } | VaultError::Conflict)
+    };
+    is_fatal(error) && !error.downcast_ref().is_some_and(of_study)
+}
+
 impl<'a> Pipeline<'a> {
     /// Reads at this site with a model, or says why none is admitted, for whoever asked. Nothing is written outside of
     /// the site.
