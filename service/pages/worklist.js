@@ -157,6 +157,7 @@ class Worklist {
 
   /** Asks again and again what changed; ends with the page. */
   async follow() {
+    show(this.live, "Live");
     while (!this.signal.aborted) {
       try {
         const answer = await get("/readings/changes", { query: { since: this.tip, wait: WAIT_S }, signal: this.signal });
