@@ -15,6 +15,8 @@ mod http_bad_input;
 #[cfg(test)]
 mod http_fhir;
 #[cfg(test)]
+mod http_line;
+#[cfg(test)]
 mod http_stow;
 #[cfg(test)]
 mod reading;

@@ -1,9 +1,10 @@
 //! Instances on their last step: from the spool, one at a time, through the rules of arrival into the vault and the
 //! log, and only then to the answer.
 //!
-//! All good instances of a request are sealed first, and become durable together; then one `access` entry carries
-//! every new row and the work that follows from it, in one transaction. A request whose body did not arrive whole never gets here, so nothing of it is
-//! stored. Where another request changed what the rules depend on meanwhile, they are asked again.
+//! All good instances of a request are sealed first, and become durable together; then one `access` entry carries every
+//! new row and the work that follows from it, in one transaction. A request whose body did not arrive whole never gets
+//! here, so nothing of it is stored. Where another request changed what the rules depend on meanwhile, they are asked
+//! again.
 //! Memory: one instance of a request at a time, within the budget of all. Errors: [`ArrivalError`]; a part that cannot
 //! be stored is a [`Failure`] of its own. Requirement: REQ-SVC-161 to REQ-SVC-165.
 
