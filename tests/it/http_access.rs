@@ -473,6 +473,26 @@ fn a_cookie_of_another_origin_is_refused_and_noted() {
     }
 }
 
+/// Proves: REQ-SVC-124
+#[test]
+fn behind_a_proxy_the_public_address_is_the_pages_own() {
+    let (_site, dir) = copy();
+    let served = Served::start(&dir, &["--behind-proxy", "--public-url", "https://vidimus.hospital.example"]);
+    let proof = json!({ "token": served.token("clinician") }).to_string();
+    let at = |method: &str, path: &str, origin: &str| Request::new(method, path).header("Origin", origin);
+    let (own, inner) = ("https://vidimus.hospital.example", format!("http://{}", served.address));
+    for foreign in [inner.as_str(), "http://vidimus.hospital.example", "https://vidimus.hospital.example:8443"] {
+        served.call(&at("POST", "/session", foreign).body("application/json", proof.clone())).expect_problem(401);
+    }
+    let signed_in = served.call(&at("POST", "/session", own).body("application/json", proof)).expect_status(200);
+    let set = signed_in.header("set-cookie").unwrap();
+    assert!(set.starts_with("__Host-vidimus=") && set.ends_with("; Secure"), "the browser's side is TLS: {set}");
+    let cookie = set.split(';').next().unwrap();
+    served.call(&at("GET", "/readings", own).header("Cookie", cookie)).expect_status(200);
+    served.call(&at("GET", "/readings", &inner).header("Cookie", cookie)).expect_problem(401);
+    served.call(&at("DELETE", "/session", own).header("Cookie", cookie)).expect_status(204);
+}
+
 /// Proves: REQ-SVC-125
 #[test]
 fn tokens_are_exchanged_once_and_sign_out_lasts_over_a_restart() {

@@ -119,24 +119,30 @@ impl From<Denial> for Problem {
 
 /// Who asks.
 fn authenticate(service: &Service, request: &Request, passive: bool) -> Result<Caller, Problem> {
-    let credentials = credentials(&request.headers, service.tls, request.safe, passive);
+    let credentials = credentials(service, &request.headers, request.safe, passive);
     Ok(service.access.authenticate(&credentials, service.house.now_ms() / 1000)?)
 }
 
-/// What the headers say about the sender, unchecked.
-pub(super) fn credentials(
-    headers: &[(String, String)],
-    https: bool,
+/// What the headers say about the sender, unchecked. Behind a proxy the browser is at the public address: its origin
+/// and its TLS count, not those of the last hop.
+pub(super) fn credentials<'a>(
+    service: &'a Service,
+    headers: &'a [(String, String)],
     safe_method: bool,
     passive: bool,
-) -> Credentials<'_> {
+) -> Credentials<'a> {
     let header = |name| super::find(headers, name);
+    let public = service.public_url.as_deref().and_then(|url| url.split_once("://"));
+    let (https, host) = match public {
+        Some((scheme, rest)) => (scheme == "https", rest.split('/').next()),
+        None => (service.tls, header("host")),
+    };
     Credentials {
         authorization: header("authorization"),
         cookie: header("cookie"),
         origin: header("origin"),
         fetch_site: header("sec-fetch-site"),
-        host: header("host"),
+        host,
         https,
         safe_method,
         passive,

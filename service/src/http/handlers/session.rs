@@ -22,7 +22,7 @@ struct Given {
 }
 
 fn credentials<'a>(call: &'a Call<'_>, safe_method: bool) -> Credentials<'a> {
-    gatekeeper::credentials(&call.headers, call.service.tls, safe_method, safe_method)
+    gatekeeper::credentials(call.service, &call.headers, safe_method, safe_method)
 }
 
 /// Exchanges a one-time code or a token for a session.
