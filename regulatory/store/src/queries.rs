@@ -50,6 +50,11 @@ impl Site {
         self.read(|connection| work::waiting(connection, limit))
     }
 
+    /// Whether a study waits for a reading, or is being read.
+    pub fn waits(&self, study: &Digest) -> Result<bool, SiteError> {
+        self.read(|connection| work::waits(connection, study))
+    }
+
     /// How many studies wait for a reading.
     pub fn work_count(&self) -> Result<u64, SiteError> {
         self.read(work::count)

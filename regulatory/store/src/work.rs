@@ -115,6 +115,13 @@ pub(crate) fn rows_max(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// Whether a study waits; one that is being read does until its reading is published.
+pub(crate) fn waits(connection: &mut SqliteConnection, study: &Digest) -> Result<bool, SiteError> {
+    let row = registry_work::table.find(study.as_bytes().as_slice()).count();
+    let count: i64 = row.get_result(connection).map_err(database)?;
+    Ok(count > 0)
+}
+
 /// How many studies wait.
 pub(crate) fn count(connection: &mut SqliteConnection) -> Result<u64, SiteError> {
     let count: i64 = registry_work::table.count().get_result(connection).map_err(database)?;

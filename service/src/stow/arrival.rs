@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 
 use vidimus_imaging::{Instance, import::ImportFacts, syntaxes};
-use vidimus_log::{Digest, Draft, Phi, Receipt, RecordError};
-use vidimus_store::{Batch, ObjectId, Row, VaultError};
+use vidimus_log::{Digest, Draft, EntryId, Phi, Receipt, RecordError};
+use vidimus_store::{Batch, ObjectId, Order, Row, SiteError, VaultError, WorklistQuery};
 
 use super::{
     budget::{Arrivals, Busy},
@@ -180,7 +180,7 @@ fn only_patient(judged: &[Judged]) -> Option<Digest> {
 #[derive(Default)]
 struct Rows {
     instances: Vec<Row>,
-    /// Studies with new instances: patient, and the first of the instances.
+    /// Studies with new instances, or never read: patient, and the first of the instances.
     work: BTreeMap<Digest, (Digest, ObjectId)>,
 }
 
@@ -243,10 +243,25 @@ fn judge(
             rows.instances.push(row);
             Ok(Stored::New)
         }
-        Verdict::Known { .. } => Ok(Stored::Known),
+        Verdict::Known { object, .. } => {
+            // What is held, was never read and does not wait would be lost: its first reading died elsewhere.
+            if let Some(patient) = holding.patient(&study)
+                && !house.site.waits(&study).map_err(anyhow::Error::from)?
+                && newest_reading(house, study).map_err(anyhow::Error::from)?.is_none()
+            {
+                rows.work.entry(study).or_insert((patient, object));
+            }
+            Ok(Stored::Known)
+        }
         Verdict::Conflict(kind) => Err(Failure::Conflict(kind)),
     };
     Ok(judged)
+}
+
+/// The newest reading of a study that can be seen.
+pub(super) fn newest_reading(house: &House, study: Digest) -> Result<Option<EntryId>, SiteError> {
+    let query = WorklistQuery { order: Order::Newest, study: Some(study), limit: 1, ..WorklistQuery::default() };
+    Ok(house.site.worklist(&query)?.first().map(|row| row.reading))
 }
 
 /// Why an instance is not taken, whatever is held.

@@ -5,9 +5,11 @@ use std::sync::Barrier;
 use vidimus_imaging::import::{ImportFacts, picture_to_instance};
 use vidimus_log::{
     Actor, Body, Digest, Draft, Entry, Phi, Recorder as _,
-    body::{Access, AccessAction, AccessResult, AccessWhat},
+    body::{Access, AccessAction, AccessResult, AccessWhat, Incident},
     values::Sha256,
 };
+
+use vidimus_store::Row;
 
 use super::{
     answer,
@@ -118,6 +120,34 @@ impl Fixture {
 
 fn said(kind: &'static str, code: &str) -> (&'static str, String) {
     (kind, code.to_owned())
+}
+
+/// Proves: REQ-SVC-170
+#[test]
+fn a_study_that_is_held_and_was_never_read_waits_when_it_is_sent_again() {
+    let site = Fixture::new();
+    let first = site.send_films(&[FILM]).receipt.unwrap().entry_id;
+    let study = site.study(FILM.study);
+    site.send_films(&[FILM]);
+    assert_eq!(site.house.site.work(10).unwrap()[0].arrival, first, "what waits keeps its arrival");
+
+    // A reading of the command line died after its intent: held, not waiting, not published.
+    let store = &site.house.site;
+    let text = "the test ends the wait";
+    let body = Incident {
+        code: "test".into(),
+        severity: "warning".into(),
+        detail: Sha256(Digest::of(text.as_bytes())),
+        text: text.into(),
+    };
+    let draft = Draft::system(store.new_id(), body);
+    store.record_with(draft, vec![Row::WorkDone { study, arrival: first }]).unwrap();
+    assert_eq!(store.work_count().unwrap(), 0);
+    let again = site.send_films(&[FILM]);
+    assert_eq!(answer::status(&again), 200);
+    assert_eq!(again.parts[0].outcome, Ok(Stored::Known));
+    let waiting = store.work(10).unwrap();
+    assert_eq!((waiting.len(), waiting[0].study, waiting[0].arrival), (1, study, again.receipt.unwrap().entry_id));
 }
 
 /// Proves: REQ-SVC-161

@@ -27,7 +27,7 @@ use crate::http::{Answer, Kind, Problem, Stream, Streamed};
 
 pub(crate) use budget::Arrivals;
 
-use arrival::{ArrivalError, Parts, Sort, Stored};
+use arrival::{ArrivalError, Parts, Sort};
 use receiving::Body;
 
 impl From<ArrivalError> for Problem {
@@ -56,7 +56,7 @@ fn store(request: &Streamed, stream: Stream, body: &Body) -> Result<Answer, Prob
     let service = &request.service;
     let facts = match stream {
         Stream::Stow => None,
-        Stream::Upload => upload::facts(request, body)?,
+        Stream::Upload => upload::facts(request, body),
     };
     let sort = match stream {
         Stream::Stow => Sort::Stow { study: request.path("study") },
@@ -65,9 +65,7 @@ fn store(request: &Streamed, stream: Stream, body: &Body) -> Result<Answer, Prob
     let parts = Parts { spool: &body.spool, parts: &body.parts, sort };
     let audit = |subject: Option<&_>, why: &str| request.audit(subject, why, Vec::new());
     let received = arrival::receive(&service.house, &service.arrivals, &parts, audit)?;
-    if received.parts.iter().any(|part| part.outcome == Ok(Stored::New)) {
-        service.queue.wake();
-    }
+    service.queue.wake();
     match stream {
         Stream::Stow => {
             let document = answer::document(&received).to_string();

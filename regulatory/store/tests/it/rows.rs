@@ -52,9 +52,11 @@ fn a_study_waits_once_in_its_turn_until_its_newest_arrival_is_read() {
     assert_eq!((row.arrival, row.document, row.attempts, row.index), (second, object(3), 0, began), "keeps its turn");
     append(&site, Row::WorkDone { study: key("a"), arrival: first }).unwrap();
     assert_eq!(site.work_count().unwrap(), 2, "another arrival came meanwhile");
+    assert!(site.waits(&key("a")).unwrap());
     append(&site, Row::WorkDone { study: key("a"), arrival: second }).unwrap();
     assert_eq!(site.work(10).unwrap().iter().map(|row| row.study).collect::<Vec<_>>(), [key("b")]);
     assert_eq!(site.work_begin(&key("a")).unwrap(), 0, "it does not wait any more");
+    assert!(!site.waits(&key("a")).unwrap() && site.waits(&key("b")).unwrap());
     site.verify().unwrap();
 }
 
