@@ -90,7 +90,7 @@ async function route() {
     if (!signal.aborted) arrive();
   } catch (problem) {
     if (signal.aborted || problem.name === "AbortError") return;
-    if (problem.status !== 401) show(main, states.error(problem, route));
+    if (problem.status !== 401) fault(problem);
   }
 }
 
@@ -104,6 +104,14 @@ function arrive() {
     heading.focus({ preventScroll: true });
   }
   scrollTo(0, 0);
+}
+
+/** A page that could not be opened. What is not there will not be there at the next try. */
+function fault(problem) {
+  const back = home() ? h("p", {}, h("a", { href: `#/${home()}` }, "Go to the start")) : null;
+  show(main, h("section", { class: "page" }, h("h1", {}, problem.status === 404 ? "Not here" : "This page could not be shown"),
+    states.error(problem, problem.status === 404 ? null : route), back));
+  arrive();
 }
 
 function nothing(name) {

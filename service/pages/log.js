@@ -131,6 +131,7 @@ function summary({ kind, body }) {
     read_outcome: () => `status ${plain(body.status)}${body.error ? `, ${plain(body.error)}` : ""}`,
     read_refused: () => plain(body.reason),
     read_intent: () => `${body.modality || ""} ${body.body_part || ""}, ${count(body.n_images || 0, "image")}`,
+    finding_released: () => `${plain(body.channel)} to ${plain(body.recipient)}`,
     boot: () => body.version,
     rollout: () => `${body.from} → ${body.to}`,
     release_decision: () => body.decision,

@@ -86,35 +86,51 @@ export function signInPage(main, reason, done) {
   token.focus();
 }
 
+/** A name as a shell takes it. */
+const quoted = (name) => `'${name.replaceAll("'", "'\\''")}'`;
+
 /** Asks for a fresh token; answers whether the same person is in again. */
 async function freshen() {
   const before = who;
-  return dialog("Sign in again to sign", (close) => {
+  const fresh = await dialog("Sign in again to sign", (close) => {
     const token = h("textarea", { rows: 4, required: true, autocomplete: "off", spellcheck: "false", class: "token" });
     const fault = h("div", { "aria-live": "assertive" });
     const submit = async (event) => {
       event.preventDefault();
       try {
         const now = await signIn({ token: token.value.trim() });
-        if (now.actor !== before.actor) {
-          location.hash = "";
-          location.reload();
-          return;
-        }
-        close(true);
+        if (now.actor === before.actor) close(true);
+        else show(form, otherPerson(before, now, () => close(false)));
       } catch (problem) {
         show(fault, states.error(problem));
         token.focus();
       }
     };
-    return h("form", { onsubmit: submit, class: "stack" },
+    const form = h("form", { onsubmit: submit, class: "stack" },
       h("p", {}, "A signature needs an authentication of the last five minutes. Paste a fresh token for ",
         h("strong", {}, before.name || before.actor), "; what you are about to sign is kept and goes on afterwards."),
-      h("pre", {}, `vidimus token --role ${before.role}`),
+      // Without the name the token would be another person's.
+      h("pre", {}, `vidimus token --role ${before.role} --name ${quoted(before.name)}`),
       field("Fresh token", token), fault,
       h("div", { class: "actions" }, h("button", { type: "submit", class: "primary" }, "Sign in and go on"),
         button("Do not sign", () => close(false))));
+    return form;
   });
+  // However the dialog was left: what is on the page was shown to somebody else.
+  if (who.actor !== before.actor) {
+    location.hash = "";
+    location.reload();
+  }
+  return fresh;
+}
+
+/** The token was another person's, who is signed in now: nothing was signed, and that is said. */
+function otherPerson(before, now, go) {
+  return [
+    h("p", { class: "notice", role: "alert", id: "other-person" }, "This token is of ", h("strong", {}, now.name), ", not of ",
+      h("strong", {}, before.name), ". Nothing was signed, and ", h("strong", {}, now.name), " is signed in now."),
+    h("div", { class: "actions" }, button(`Go on as ${now.name}`, go, { class: "primary" })),
+  ];
 }
 
 /** Does an act that needs a fresh authentication, asking for one where it is too old. Answers null where it was left. */

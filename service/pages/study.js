@@ -26,7 +26,8 @@ export async function open(main, id, signal) {
   draw(reading);
   show(main, h("article", { class: "study-page" }, top, h("div", { class: "study-columns" },
     film.element,
-    h("div", { class: "study-side" }, finding(reading), sign, receipt(reading), uncertainty(reading), notEvaluated(reading),
+    h("div", { class: "study-side" }, // What is not sure stands before the place to sign.
+      finding(reading), uncertainty(reading), notEvaluated(reading), sign, receipt(reading),
       limits(reading), may("replay") ? replay(reading) : null, record(reading)))));
   document.addEventListener("keydown", (event) => keys(event, id), { signal });
   film.load();
@@ -133,7 +134,10 @@ function uncertainty(reading) {
 const number = (value, decimals = 2) => (typeof value === "number" ? value.toFixed(decimals) : "–");
 
 function notEvaluated(reading) {
-  const parts = reading.not_evaluated || [];
+  // Why nothing was evaluated stands above; here stands what was left out beside it.
+  const said = reading.reason?.text;
+  const parts = (reading.not_evaluated || []).filter((part) => part.text !== said);
+  if (reading.status !== "evaluated" && !parts.length) return null;
   const text = parts.length
     ? sentences(parts.map((part) => [part.text, " ", h("code", {}, part.code)]))
     : h("p", { class: "hint" }, "Nothing of this study was left out.");
@@ -187,7 +191,7 @@ function record(reading) {
     ["Computed as", model?.precision],
     ["Weights", digest(model?.weights_sha256)],
     ["Package", digest(model?.package_root)],
-    ["Film's values", digest(digests.input)],
+    ["Files as received", digest(digests.input)],
     ["Prepared input", digest(digests.preprocessing)],
     ["Output", digest(digests.output)],
     ["Explanation", digest(digests.saliency)],

@@ -528,18 +528,23 @@ fn tokens_are_exchanged_once_and_sign_out_lasts_over_a_restart() {
     served.get("/readings", &served.token("clinician")).expect_status(200);
 }
 
+/// A token of the same person whose authentication is too old for a signature.
+pub(crate) fn stale(fresh: &str, dir: &Path, id: &str) -> String {
+    let (header, mut claims) = parts(fresh);
+    for name in ["iat", "nbf", "auth_time"] {
+        claims[name] = json!(now_s() - 301);
+    }
+    claims["jti"] = json!(id);
+    signed(&header, &claims, &issuer_key(dir))
+}
+
 /// Proves: REQ-SVC-126
 #[test]
 fn a_signature_with_an_old_authentication_asks_for_a_fresh_one() {
     let (_site, dir) = copy();
     let served = Served::start(&dir, &[]);
     let fresh = served.token("clinician");
-    let (header, mut claims) = parts(&fresh);
-    for name in ["iat", "nbf", "auth_time"] {
-        claims[name] = json!(now_s() - 301);
-    }
-    claims["jti"] = json!("an-older-token");
-    let old = signed(&header, &claims, &issuer_key(&dir));
+    let old = stale(&fresh, &dir, "an-older-token");
     let list = served.get("/readings?status=evaluated&signed=false&limit=1", &old).expect_status(200).json();
     let id = list["readings"][0]["id"].as_str().unwrap().to_owned();
     let sign = |token: &str| {

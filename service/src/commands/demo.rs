@@ -41,23 +41,27 @@ pub(super) fn run(verb: &Demo, common: &Common) -> anyhow::Result<ExitCode> {
     write_samples(&samples)?;
     let readings = house.readings();
     let summary = read::read_all(&house, std::slice::from_ref(&samples), &ImportFacts::default(), &readings, output)?;
-    output.text(&closing(&dir, &samples, &summary))?;
+    output.text(&closing(&dir, &samples, &summary, !verb.no_serve))?;
     if verb.no_serve {
         house.close()?;
         return Ok(exit(summary.faults()));
     }
     let sign_in = vec![Role::Clinician, Role::Quality, Role::Regulator];
-    http::serve(house, &Options { sign_in, ready: Box::new(invite), ..listening })?;
+    http::serve(
+        house,
+        &Options { sign_in, ready: Box::new(move |base, codes| invite(&dir, base, codes)), ..listening },
+    )?;
     Ok(exit(summary.faults()))
 }
 
 /// Prints the address with its one-time sign-ins: the code stands in the fragment, which no browser sends.
-fn invite(base: &str, codes: &[(Role, String)]) {
+fn invite(dir: &Path, base: &str, codes: &[(Role, String)]) {
     eprintln!("vidimus: serving at {base}; Ctrl-C ends it. Each sign-in works once, within ten minutes:");
     for (role, code) in codes {
         eprintln!("  {:<10} {base}/#sign-in={code}", role.as_str());
     }
-    eprintln!("vidimus: later, `vidimus token --role ROLE` gives a token for the sign-in page");
+    let this = this_program();
+    eprintln!("vidimus: later, a token for the sign-in page: {this} token --role clinician --dir {}", quoted(dir));
 }
 
 fn write_samples(folder: &Path) -> anyhow::Result<()> {
@@ -70,15 +74,13 @@ fn write_samples(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// What was written, and the very commands that check it.
-fn closing(dir: &Path, samples: &Path, summary: &read::Summary) -> String {
+fn closing(dir: &Path, samples: &Path, summary: &read::Summary, serves: bool) -> String {
     let line = "─".repeat(100);
-    let quoted = |path: &Path| {
-        let text = path.display().to_string();
-        if text.contains([' ', '\'', '"', '$', '\\']) { format!("'{}'", text.replace('\'', r"'\''")) } else { text }
-    };
     let (dir, samples, tiles) = (quoted(dir), quoted(samples), quoted(&dir.join("tiles")));
     let receipt = summary.receipts.first().map_or_else(|| "RECEIPT".to_owned(), |path| quoted(Path::new(path)));
     let read_again = format!("{} read {samples} --dir {dir} --json", this_program());
+    // One process writes a site at a time, and these two write into its log.
+    let later = if serves { "\nAnd when it no longer serves\n" } else { "" };
     format!(
         "{line}
 {} films read: {} evaluated, {} not evaluated, {} failed. For research and demonstration: nothing here is a diagnosis.
@@ -93,7 +95,7 @@ Check it yourself, without trust in this program
   {verify} receipt {receipt} --key {dir}/log.vkey
   {this} log tiles {tiles} --dir {dir}
   {verify} log {tiles} --key {dir}/log.vkey
-  {this} replay --all --dir {dir}
+{later}  {this} replay --all --dir {dir}
   {read_again}",
         summary.evaluated + summary.not_evaluated + summary.failed,
         summary.evaluated,
@@ -102,6 +104,12 @@ Check it yourself, without trust in this program
         this = this_program(),
         verify = verifier(),
     )
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains([' ', '\'', '"', '$', '\\']) { format!("'{}'", text.replace('\'', r"'\''")) } else { text }
 }
 
 /// This program as a shell finds it: by the path that started it.
