@@ -15,8 +15,6 @@ mod output;
 mod page;
 mod pipeline;
 mod queue;
-#[cfg(test)]
-mod queue_tests;
 mod replay;
 mod shipped;
 mod sign;

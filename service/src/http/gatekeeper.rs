@@ -5,110 +5,27 @@
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header as names},
-    rt::time::timeout,
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, rt::time::timeout, web};
 use futures_util::StreamExt as _;
 use tracing::Instrument as _;
-use vidimus_log::{EntryId, Recorder as _};
+use vidimus_log::Recorder as _;
 
 use super::{
     Answer, Call, Kind, Operation, Problem, Service, Streamed, audit,
     idempotency::{self, Turn},
-    operation::{Place, Stream, Work},
+    operation::{Stream, Work},
+    request::{Request, credentials, judge, pairs},
+    response::{finish, refuse, response},
     trace,
 };
 use crate::{
-    access::{Caller, Credentials, Denial},
+    access::{Caller, Denial},
     stow,
 };
 
 /// A sender that is silent for so long has stopped.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Longest query.
-const QUERY_BYTES_MAX: usize = 32 * 1024;
-/// Longest value of a header that is looked at.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
 const FORM: &str = "application/x-www-form-urlencoded";
-
-/// What is known of a request before its body is read.
-pub(crate) struct Request {
-    pub id: EntryId,
-    pub base: String,
-    pub path: Vec<(String, String)>,
-    pub query: Vec<(String, String)>,
-    pub raw_query: String,
-    pub headers: Vec<(String, String)>,
-    pub(super) client: audit::Client,
-    safe: bool,
-    malformed: bool,
-}
-
-impl Request {
-    fn new(service: &Service, request: &HttpRequest) -> Self {
-        let mut malformed = false;
-        let mut headers: Vec<(String, String)> = Vec::new();
-        for (name, value) in request.headers() {
-            let Some(value) = value.to_str().ok().filter(|value| value.len() <= HEADER_BYTES_MAX) else {
-                malformed = true;
-                continue;
-            };
-            // Lines of one name are one list (RFC 9110 section 5.3): a second one is seen too.
-            match headers.iter_mut().find(|(known, _)| known == name.as_str()) {
-                Some((known, list)) => {
-                    list.push_str(if known == "cookie" { "; " } else { ", " });
-                    list.push_str(value);
-                }
-                None => headers.push((name.as_str().to_owned(), value.to_owned())),
-            }
-        }
-        let raw_query = request.query_string().to_owned();
-        let query = pairs(raw_query.as_bytes()).unwrap_or_else(|| {
-            malformed = true;
-            Vec::new()
-        });
-        let path = request.match_info().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let host = super::find(&headers, "host").filter(|host| is_authority(host)).unwrap_or("localhost");
-        let scheme = if service.tls { "https" } else { "http" };
-        let base = service.public_url.clone().unwrap_or_else(|| format!("{scheme}://{host}"));
-        let agent: String = super::find(&headers, "user-agent").unwrap_or_default().chars().take(256).collect();
-        let address = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
-        let client = serde_json::json!({ "address": address, "user_agent": agent }).to_string();
-        Self {
-            id: service.house.site.new_id(),
-            base,
-            path,
-            query,
-            raw_query,
-            headers,
-            client: audit::Client(client),
-            safe: request.method().is_safe(),
-            malformed,
-        }
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        super::find(&self.headers, name)
-    }
-}
-
-/// Host and port, as they may stand in an address that the service makes.
-fn is_authority(host: &str) -> bool {
-    (1..=255).contains(&host.len())
-        && host.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b':' | b'[' | b']'))
-}
-
-/// Decoded pairs of a query or form; none where it is no such thing.
-fn pairs(raw: &[u8]) -> Option<Vec<(String, String)>> {
-    if raw.len() > QUERY_BYTES_MAX {
-        return None;
-    }
-    let raw = std::str::from_utf8(raw).ok()?;
-    web::Query::<Vec<(String, String)>>::from_query(raw).ok().map(web::Query::into_inner)
-}
 
 impl From<Denial> for Problem {
     fn from(denial: Denial) -> Self {
@@ -121,32 +38,6 @@ impl From<Denial> for Problem {
 fn authenticate(service: &Service, request: &Request, passive: bool) -> Result<Caller, Problem> {
     let credentials = credentials(service, &request.headers, request.safe, passive);
     Ok(service.access.authenticate(&credentials, service.house.now_ms() / 1000)?)
-}
-
-/// What the headers say about the sender, unchecked. Behind a proxy the browser is at the public address: its origin
-/// and its TLS count, not those of the last hop.
-pub(super) fn credentials<'a>(
-    service: &'a Service,
-    headers: &'a [(String, String)],
-    safe_method: bool,
-    passive: bool,
-) -> Credentials<'a> {
-    let header = |name| super::find(headers, name);
-    let public = service.public_url.as_deref().and_then(|url| url.split_once("://"));
-    let (https, host) = match public {
-        Some((scheme, rest)) => (scheme == "https", rest.split('/').next()),
-        None => (service.tls, header("host")),
-    };
-    Credentials {
-        authorization: header("authorization"),
-        cookie: header("cookie"),
-        origin: header("origin"),
-        fetch_site: header("sec-fetch-site"),
-        host,
-        https,
-        safe_method,
-        passive,
-    }
 }
 
 /// Access, then the form of the parameters. A denial keeps the caller's name for the audit.
@@ -171,54 +62,6 @@ fn admit(
         Ok(()) => Ok(caller),
         Err(problem) => Err(Box::new((caller, problem))),
     }
-}
-
-/// Holds the parameters to the row.
-fn judge(operation: &Operation, request: &Request) -> Result<(), Problem> {
-    let bad = |detail: String| Err(Problem::new(Kind::BadRequest, detail));
-    if request.malformed {
-        return bad(format!("a header or the query is no text, or longer than {QUERY_BYTES_MAX} bytes"));
-    }
-    for parameter in &operation.parameters {
-        let name = parameter.name;
-        let value = match parameter.place {
-            Place::Path => {
-                let value = super::find(&request.path, name).unwrap_or_default();
-                if !parameter.shape.holds(value) {
-                    let detail = format!("{name}: there is none of this name; expected {}", parameter.shape.expected());
-                    return Err(Problem::new(Kind::NotFound, detail));
-                }
-                continue;
-            }
-            Place::Query if operation.is_fhir() => continue,
-            Place::Query => super::find(&request.query, name),
-            Place::Header => super::find(&request.headers, &name.to_ascii_lowercase()),
-        };
-        match value {
-            None if parameter.required => {
-                return bad(format!("{name}: missing; expected {}", parameter.shape.expected()));
-            }
-            Some(value) if !parameter.shape.holds(value) => {
-                return bad(format!("{name}: expected {}", parameter.shape.expected()));
-            }
-            _ => {}
-        }
-    }
-    if operation.is_fhir() {
-        return Ok(());
-    }
-    let known: Vec<&str> =
-        operation.parameters.iter().filter(|one| one.place == Place::Query).map(|one| one.name).collect();
-    for (place, (name, _)) in request.query.iter().enumerate() {
-        if !known.contains(&name.as_str()) {
-            let list = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return bad(format!("the query holds a parameter that is not known here; known: {list}"));
-        }
-        if request.query.iter().take(place).any(|(earlier, _)| earlier == name) {
-            return bad(format!("{name}: given twice"));
-        }
-    }
-    Ok(())
 }
 
 /// Reads a body within the row's limits of bytes and time.
@@ -445,76 +288,4 @@ pub(super) async fn elsewhere(request: HttpRequest, allow: Option<&'static str>)
 fn method_name(request: &HttpRequest) -> &'static str {
     const KNOWN: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     KNOWN.iter().copied().find(|known| request.method().as_str() == *known).unwrap_or("_OTHER")
-}
-
-fn response(answer: Answer, id: EntryId) -> HttpResponse {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    if !answer.media.is_empty() {
-        response.insert_header((names::CONTENT_TYPE, answer.media.as_str()));
-    }
-    for (name, value) in &answer.headers {
-        response.insert_header((*name, value.as_str()));
-    }
-    response.insert_header(("x-request-id", id.to_string()));
-    response.body(answer.body)
-}
-
-/// A problem as an answer.
-fn refuse(problem: &Problem, id: EntryId, fhir: bool) -> HttpResponse {
-    let status = StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = HttpResponse::build(status);
-    if let Some(challenge) = &problem.challenge {
-        response.insert_header((names::WWW_AUTHENTICATE, challenge.as_str()));
-    }
-    if let Some(seconds) = problem.retry_after {
-        response.insert_header((names::RETRY_AFTER, seconds.to_string()));
-    }
-    if let Some(allow) = &problem.allow {
-        response.insert_header((names::ALLOW, allow.as_str()));
-    }
-    response.insert_header(("x-request-id", id.to_string()));
-    let (media, document) = if fhir {
-        ("application/fhir+json; charset=utf-8", problem.outcome())
-    } else {
-        ("application/problem+json", problem.document(&id.to_string()))
-    };
-    response.insert_header((names::CONTENT_TYPE, media)).body(document.to_string())
-}
-
-/// Headers that every answer has, metrics, span.
-fn finish(
-    service: &Service,
-    span: &tracing::Span,
-    operation: Option<&Operation>,
-    started: Instant,
-    id: EntryId,
-    mut response: HttpResponse,
-) -> HttpResponse {
-    let status = response.status().as_u16();
-    let name = operation.map_or("unknown", |operation| operation.id.as_ref());
-    service.metrics.request(name, status, started.elapsed());
-    trace::answered(span, status);
-    let headers = response.headers_mut();
-    let mut put = |name: &'static str, value: &str| {
-        let name = names::HeaderName::from_static(name);
-        if !headers.contains_key(&name)
-            && let Ok(value) = names::HeaderValue::from_str(value)
-        {
-            headers.insert(name, value);
-        }
-    };
-    put("x-content-type-options", "nosniff");
-    put("referrer-policy", "no-referrer");
-    put("cross-origin-resource-policy", "same-origin");
-    put("cache-control", "no-store");
-    put("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
-    if service.tls {
-        put("strict-transport-security", "max-age=31536000");
-    }
-    if let Some(context) = trace::context_of(span) {
-        put("traceresponse", &context);
-    }
-    tracing::info!(target: "vidimus", operation = name, status, request = %id, "answered");
-    response
 }

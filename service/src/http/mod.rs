@@ -13,6 +13,8 @@ mod idempotency;
 mod openapi;
 mod operation;
 mod problem;
+mod request;
+mod response;
 mod routes;
 mod server;
 #[cfg(test)]
@@ -187,7 +189,7 @@ pub(crate) struct Streamed {
     pub operation: &'static Operation,
     /// Who asks.
     pub caller: Arc<Caller>,
-    request: Arc<gatekeeper::Request>,
+    request: Arc<request::Request>,
 }
 
 impl Streamed {

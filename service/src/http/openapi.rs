@@ -94,6 +94,7 @@ fn schema(shape: Shape) -> Value {
         Shape::Time => json!({ "type": "string", "format": "date-time" }),
         Shape::Uid => json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)*$", "maxLength": 64 }),
         Shape::Age => json!({ "type": "string", "pattern": "^[0-9]{3}[DWMY]$" }),
+        Shape::CodeString => json!({ "type": "string", "pattern": "^[A-Z0-9 _]{1,16}$" }),
         Shape::EntryId => json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
         Shape::Digest => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
         Shape::Code => json!({ "type": "string", "pattern": "^[a-z0-9_.-]{1,64}$" }),

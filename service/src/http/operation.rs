@@ -60,6 +60,8 @@ pub(crate) enum Shape {
     Uid,
     /// DICOM age string, such as 003Y.
     Age,
+    /// DICOM code string (PS3.5 section 6.2): capital letters, digits, space and underscore, at most 16.
+    CodeString,
     /// Entry id, 32 lower-case hexadecimal characters.
     EntryId,
     /// SHA-256 or keyed digest, 64 lower-case hexadecimal characters.
@@ -286,6 +288,10 @@ impl Shape {
                     && value.ends_with(['D', 'W', 'M', 'Y'])
                     && value.bytes().take(3).all(|c| c.is_ascii_digit())
             }
+            Self::CodeString => {
+                let sound = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b' ' || c == b'_';
+                (1..=16).contains(&value.len()) && value.bytes().all(sound) && !value.trim().is_empty()
+            }
             Self::EntryId => hex(32),
             Self::Digest => hex(64),
             Self::Code => vidimus_log::values::is_code(value),
@@ -315,6 +321,7 @@ impl Shape {
             Self::Time => "a time as in 2026-01-31T08:00:00Z (RFC 3339)".into(),
             Self::Uid => "a UID of digits and dots".into(),
             Self::Age => "an age string: three digits and D, W, M or Y, such as 003Y".into(),
+            Self::CodeString => "1 to 16 of A to Z, 0 to 9, space and underscore".into(),
             Self::EntryId => "an entry id: 32 lower-case hexadecimal characters".into(),
             Self::Digest => "a digest: 64 lower-case hexadecimal characters".into(),
             Self::Code => "a code: lower-case letters, digits, and any of . _ -".into(),

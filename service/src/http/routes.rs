@@ -137,9 +137,9 @@ fn readings() -> Vec<Operation> {
             .about(tag, Study, "Have one film or picture read")
             .limits(UPLOAD_BYTES_MAX, 300)
             .takes(&[
-                query("modality", Shape::Text(16), "Of a picture: modality, such as DX"),
-                query("body_part", Shape::Text(16), "Of a picture: body part, such as CHEST"),
-                query("view", Shape::Text(16), "Of a picture: view position, such as AP"),
+                query("modality", Shape::CodeString, "Of a picture: modality, such as DX"),
+                query("body_part", Shape::CodeString, "Of a picture: body part, such as CHEST"),
+                query("view", Shape::CodeString, "Of a picture: view position, such as AP"),
                 query("age", Shape::Age, "Of a picture: age string, such as 003Y"),
                 KEY,
             ])

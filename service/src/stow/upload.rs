@@ -7,10 +7,9 @@
 use serde_json::json;
 use vidimus_imaging::import::ImportFacts;
 use vidimus_log::Digest;
-use vidimus_store::{Order, WorklistQuery};
 
 use super::{
-    arrival::{Received, Stored},
+    arrival::{Received, Stored, newest_reading},
     failure::Failure,
     multipart::DICOM,
     receiving::Body,
@@ -21,39 +20,19 @@ use crate::{
 };
 
 /// What the sender states about a picture; none where a film was sent.
-pub(super) fn facts(request: &Streamed, body: &Body) -> Result<Option<ImportFacts>, Problem> {
+pub(super) fn facts(request: &Streamed, body: &Body) -> Option<ImportFacts> {
     if body.parts.iter().all(|part| part.media == DICOM) {
-        return Ok(None);
+        return None;
     }
-    let code = |name: &str| match request.query(name) {
-        Some(text) if !is_code_string(text) => {
-            let detail = format!("{name}: expected 1 to 16 of A to Z, 0 to 9, space and underscore");
-            Err(Problem::new(Kind::BadRequest, detail))
-        }
-        text => Ok(text.map(str::to_owned)),
-    };
-    let age = request.query("age");
-    if age.is_some_and(|age| !is_age(age)) {
-        return Err(Problem::new(Kind::BadRequest, "age: expected three digits and D, W, M or Y, such as 003Y"));
-    }
-    Ok(Some(ImportFacts {
-        modality: code("modality")?,
-        body_part: code("body_part")?,
-        view: code("view")?,
-        age: age.map(str::to_owned),
+    // Their forms are the table's.
+    let stated = |name: &str| request.query(name).map(str::to_owned);
+    Some(ImportFacts {
+        modality: stated("modality"),
+        body_part: stated("body_part"),
+        view: stated("view"),
+        age: stated("age"),
         ..ImportFacts::default()
-    }))
-}
-
-/// DICOM PS3.5 section 6.2, CS.
-fn is_code_string(text: &str) -> bool {
-    let sound = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b' ' || c == b'_';
-    (1..=16).contains(&text.len()) && text.bytes().all(sound) && !text.trim().is_empty()
-}
-
-/// DICOM PS3.5 section 6.2, AS.
-fn is_age(text: &str) -> bool {
-    matches!(text.as_bytes(), [a, b, c, b'D' | b'W' | b'M' | b'Y'] if [a, b, c].iter().all(|c| c.is_ascii_digit()))
+    })
 }
 
 /// The answer to the sender.
@@ -78,8 +57,7 @@ pub(super) fn answer(house: &House, received: &Received) -> Result<Answer, Probl
 
 /// The newest reading of a study that is held, once it is published.
 fn published(house: &House, study: Digest) -> Result<Option<String>, Problem> {
-    let query = WorklistQuery { order: Order::Newest, study: Some(study), limit: 1, ..WorklistQuery::default() };
-    Ok(house.site.worklist(&query)?.first().map(|row| row.reading.to_string()))
+    Ok(newest_reading(house, study)?.map(|id| id.to_string()))
 }
 
 fn problem(failure: &Failure) -> Problem {

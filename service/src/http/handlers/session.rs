@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 use vidimus_log::body::AccessResult;
 
-use super::super::{Answer, Call, Kind, Problem, audit, gatekeeper};
+use super::super::{Answer, Call, Kind, Problem, audit, request::credentials as credentials_of};
 use crate::access::{Caller, Credentials, Proof};
 
 /// The public keys (RFC 7517).
@@ -22,7 +22,7 @@ struct Given {
 }
 
 fn credentials<'a>(call: &'a Call<'_>, safe_method: bool) -> Credentials<'a> {
-    gatekeeper::credentials(call.service, &call.headers, safe_method, safe_method)
+    credentials_of(call.service, &call.headers, safe_method, safe_method)
 }
 
 /// Exchanges a one-time code or a token for a session.
