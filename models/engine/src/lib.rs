@@ -13,13 +13,19 @@
 //! kernel modules; everything above them is safe.
 
 mod depthwise;
+mod error;
+pub mod graph;
 mod isa;
 mod lanes;
 mod ops;
 mod padding;
+pub mod plan;
 mod product;
 mod weights;
 
+pub use error::EngineError;
+pub use graph::{BatchNorm, Extent, Graph, Node, Op, Padding, Pool, Shape, Upsampling, Weights, Window};
 pub use isa::{Isa, with_isa};
 pub use ops::{Activation, conv2d, depthwise_conv2d, global_mean, pointwise_conv2d};
 pub use padding::Same;
+pub use plan::{Memory, PROFILE, Plan, SeedFn, Values, with_threads};

@@ -5,4 +5,5 @@
 
 mod exact;
 mod gradients;
+mod graph;
 mod textbook;
