@@ -6,4 +6,5 @@
 mod exact;
 mod gradients;
 mod graph;
+mod parity;
 mod textbook;
