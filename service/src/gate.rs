@@ -42,9 +42,9 @@ const MAKERS_KEY: &str = "evidence/makers.vkey";
 /// Who made the shipped verdicts.
 const MAKERS: &str = "the makers of Vidimus; their log's receipts lie beside the verdict";
 
-/// Registers and releases, for demonstration, each shipped bundle that this site does not know yet.
+/// Registers and releases, for demonstration, the newest shipped bundle of each family that this site does not know yet.
 pub(crate) fn release_shipped(house: &House) -> anyhow::Result<()> {
-    for shipped in shipped::bundles() {
+    for shipped in shipped::newest() {
         let bundle = Bundle::from_files(shipped.files.clone())?;
         // The log decides, not the registry: what was released, or withdrawn, is not released again.
         if !Held::collect(house, &bundle.root())?.decisions.is_empty() {
@@ -205,7 +205,13 @@ pub(crate) fn role_play(
 }
 
 /// The makers' record of a release for demonstration: what their two role-play persons sign beside the verdict.
-pub(crate) fn propose(bundle: &Bundle, verdict: &Verdict) -> anyhow::Result<Release> {
+/// `previous` is the digest of the release that it follows, `change` what is other than there.
+pub(crate) fn propose(
+    bundle: &Bundle,
+    verdict: &Verdict,
+    previous: Option<Digest>,
+    change: &str,
+) -> anyhow::Result<Release> {
     let package = bundle.package();
     let facts = ReleaseFacts {
         id: format!("REL-{}-{}", package.name, package.version),
@@ -213,8 +219,8 @@ pub(crate) fn propose(bundle: &Bundle, verdict: &Verdict) -> anyhow::Result<Rele
         labelling: "1".into(),
         sites: vec!["any site for demonstration".into()],
         mode: Mode::Demonstration,
-        previous: None,
-        change: "first release".into(),
+        previous,
+        change: change.into(),
         anomalies: package.intended_use.limits.clone(),
         contributors: vec!["the makers of Vidimus".into()],
     };

@@ -25,6 +25,25 @@ pub(crate) fn bundles() -> Vec<Shipped> {
     found.into_iter().map(|(name, files)| Shipped { name, files }).collect()
 }
 
+/// The newest version of each family: what a new site is given. Earlier ones stay here as evidence of what was released.
+pub(crate) fn newest() -> Vec<Shipped> {
+    let mut newest: BTreeMap<String, Shipped> = BTreeMap::new();
+    for shipped in bundles() {
+        let Some((family, _)) = shipped.name.split_once('/') else { continue };
+        let later = newest.get(family).is_none_or(|held| numbers(&held.name) < numbers(&shipped.name));
+        if later {
+            newest.insert(family.to_owned(), shipped);
+        }
+    }
+    newest.into_values().collect()
+}
+
+/// The numbers of a version, in the order in which versions follow each other.
+fn numbers(name: &str) -> Vec<u64> {
+    let version = name.split_once('/').map_or(name, |(_, version)| version);
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
+
 /// The sample radiographs: file name and bytes.
 pub(crate) fn samples() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     SAMPLES.iter().filter(|(path, _)| path.ends_with(".dcm")).map(|(path, bytes)| (*path, *bytes))

@@ -9,7 +9,10 @@
 use crate::NetworkError;
 use candle_core::{DType, Device, Result, Tensor};
 use std::collections::{BTreeMap, HashMap};
-use vidimus_engine::{Activation, conv2d, depthwise_conv2d, pointwise_conv2d};
+use vidimus_engine::{
+    Activation, BatchNorm, Graph, Node, Window, conv2d, depthwise_conv2d, graph::Activation as Function,
+    pointwise_conv2d,
+};
 
 /// Epsilon of every batch norm.
 const EPSILON: f64 = 1e-3;
@@ -210,6 +213,37 @@ impl Trunk {
         };
         Ok(Stages { stem, stage1, stage2, stage3, stage4, stage5 })
     }
+}
+
+/// The trunk as part of a graph, by its published names: the nodes of stem and stages 1 to 5, named so.
+pub fn trunk_graph(graph: &mut Graph, x: Node) -> [Node; 6] {
+    let mut nodes = [x; 6];
+    nodes[0] = unit(graph, x, "stem", Window::same(2), 1, true);
+    graph.stage("stem", nodes[0]);
+    let mut at = nodes[0];
+    for (number, plan) in PLAN.iter().enumerate() {
+        at = block(graph, at, number, plan);
+        if let Some(stage) = STAGE_ENDS.iter().position(|&end| end == number) {
+            nodes[stage + 1] = at;
+            graph.stage(&format!("stage{}", stage + 1), at);
+        }
+    }
+    nodes
+}
+
+fn unit(graph: &mut Graph, x: Node, name: &str, window: Window, groups: usize, active: bool) -> Node {
+    let y = graph.conv(x, &format!("{name}.conv.weight"), None, window, groups);
+    let y = graph.norm(y, BatchNorm::named(&format!("{name}.bn"), EPSILON));
+    if active { graph.activation(y, Function::Relu6) } else { y }
+}
+
+fn block(graph: &mut Graph, x: Node, number: usize, plan: &Plan) -> Node {
+    let &Plan { inputs, hidden, outputs, stride, .. } = plan;
+    let name = |part: &str| format!("blocks.{number}.{part}");
+    let wide = if hidden == inputs { x } else { unit(graph, x, &name("expand"), Window::ONE, 1, true) };
+    let deep = unit(graph, wide, &name("depthwise"), Window::same(stride), hidden, true);
+    let y = unit(graph, deep, &name("project"), Window::ONE, 1, false);
+    if stride == 1 && inputs == outputs { graph.add(x, y) } else { y }
 }
 
 /// The block that a tensor of the trunk belongs to; the stem is block 0's predecessor and gives `None`.

@@ -51,6 +51,9 @@ pub enum NetworkError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The engine cannot compile or run the network's graph.
+    #[error(transparent)]
+    Engine(#[from] vidimus_engine::EngineError),
     /// An operation failed.
     #[error("compute")]
     Compute(#[from] candle_core::Error),

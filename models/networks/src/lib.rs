@@ -12,9 +12,11 @@
 pub mod classifier;
 pub mod efficientnet_lite0;
 mod error;
+pub mod exact;
 pub mod preparation;
 pub mod train;
 
 pub use classifier::{ActivationMap, Classifier, ClassifierConfig, Forward, Score, probabilities};
 pub use error::NetworkError;
+pub use exact::ExactClassifier;
 pub use preparation::Preparation;

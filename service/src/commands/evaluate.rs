@@ -21,7 +21,8 @@ use vidimus_imaging::{
 use vidimus_log::{Body, Digest, Draft, Receipt, Recorder as _, Ref};
 use vidimus_reader::{Bundle, Candidate, NotAccepted};
 use vidimus_validation::{
-    Ledger, LockedSet, Look, LookRequest, Protocol, Rating, Subject, Verdict, evaluate_with, judge, signatures_to_toml,
+    Ledger, LockedSet, Look, LookRequest, Protocol, Rating, Release, Subject, Verdict, evaluate_with, judge,
+    signatures_to_toml,
 };
 
 use super::{Common, exit};
@@ -48,6 +49,9 @@ pub(crate) struct Evaluate {
     /// Also propose a release for demonstration and let two role-play persons sign it (for the makers of a bundle).
     #[arg(long)]
     propose_demonstration: bool,
+    /// What is other than in the release before, in a sentence (for the makers of a bundle).
+    #[arg(long, value_name = "TEXT", default_value = "first release", requires = "propose_demonstration")]
+    change: String,
 }
 
 pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> {
@@ -63,7 +67,8 @@ pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> 
     let protocol = fs::read(&verb.protocol).with_context(|| format!("{}: cannot be read", verb.protocol.display()))?;
     write(&house, &out, &evaluated, protocol)?;
     if verb.propose_demonstration {
-        let release = gate::propose(candidate.bundle(), &evaluated.verdict)?;
+        let previous = previous(&candidate.bundle().package().name)?;
+        let release = gate::propose(candidate.bundle(), &evaluated.verdict, previous, &verb.change)?;
         let (_, signatures, _) = gate::role_play(&house, &release, &evaluated.evaluation)?;
         fs::write(out.join("release.toml"), release.bytes())?;
         fs::write(out.join("signatures.toml"), signatures_to_toml(&signatures)?)?;
@@ -80,15 +85,30 @@ pub(super) fn run(verb: &Evaluate, common: &Common) -> anyhow::Result<ExitCode> 
     Ok(exit(usize::from(repeated == Some(false))))
 }
 
-/// The bundle under test, and the verdicts at hand about it.
+/// The bundle under test, and the verdicts at hand about its family: those of the shipped bundles. They are counted as
+/// looks that were had, whatever this site's own log holds.
 fn subject(folder: Option<&Path>) -> anyhow::Result<(Bundle, Vec<Verdict>)> {
-    if let Some(folder) = folder {
-        return Ok((Bundle::read(folder)?, Vec::new()));
-    }
-    let shipped =
-        shipped::bundles().into_iter().next().context("this build carries no model: name one with --bundle DIR")?;
-    let verdict = shipped.files.get("evidence/verdict.json").map(|bytes| Verdict::parse(bytes)).transpose()?;
-    Ok((Bundle::from_files(shipped.files)?, verdict.into_iter().collect()))
+    let verdicts = shipped::bundles()
+        .iter()
+        .filter_map(|bundle| bundle.files.get("evidence/verdict.json"))
+        .map(|bytes| Ok(Verdict::parse(bytes)?))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let bundle = match folder {
+        Some(folder) => Bundle::read(folder)?,
+        None => {
+            let newest = shipped::newest().into_iter().next();
+            Bundle::from_files(newest.context("this build carries no model: name one with --bundle DIR")?.files)?
+        }
+    };
+    let family = bundle.package().name.clone();
+    Ok((bundle, verdicts.into_iter().filter(|verdict| verdict.family() == family).collect()))
+}
+
+/// The digest of the newest shipped release of a family.
+fn previous(family: &str) -> anyhow::Result<Option<Digest>> {
+    let shipped = shipped::newest().into_iter().find(|shipped| shipped.name.split('/').next() == Some(family));
+    let Some(shipped) = shipped else { return Ok(None) };
+    shipped.files.get("evidence/release.toml").map(|bytes| Ok(Release::parse(bytes)?.digest())).transpose()
 }
 
 /// What an evaluation left.

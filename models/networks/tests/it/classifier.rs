@@ -2,7 +2,7 @@
 
 use super::made;
 use candle_core::{Device, Tensor, Var};
-use vidimus_networks::{Classifier, ClassifierConfig, NetworkError, Score, probabilities};
+use vidimus_networks::{Classifier, ClassifierConfig, ExactClassifier, NetworkError, Score, probabilities};
 
 fn config() -> ClassifierConfig {
     ClassifierConfig { classes: ["normal", "bacteria", "virus"].map(String::from).to_vec() }
@@ -165,4 +165,39 @@ fn probabilities_add_up_to_one_and_survive_large_logits() {
     }
     let p = probabilities(&[1.0, 2.0]);
     assert!((p[1] / p[0] - 1f64.exp()).abs() < 1e-9);
+}
+
+/// Proves: REQ-NET-030
+#[test]
+fn the_compiled_classifier_agrees_with_the_one_that_learns_and_keeps_its_bits() {
+    let bytes = made::bytes(&made::classifier());
+    let exact = ExactClassifier::load(&bytes, &config(), 48).unwrap();
+    let (found, expected) = (exact.forward(&input(3)).unwrap(), network().forward(&input(3)).unwrap());
+    let close = |found: &Tensor, expected: &Tensor| {
+        assert_eq!(found.dims(), expected.dims());
+        let (found, expected) = (flat(found), flat(expected));
+        let largest = expected.iter().fold(1.0f32, |top, v| top.max(v.abs()));
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4 * largest));
+    };
+    close(&found.stages.stem, &expected.stages.stem);
+    close(&found.stages.stage3, &expected.stages.stage3);
+    close(&found.stages.stage5, &expected.stages.stage5);
+    close(&found.pooled, &expected.pooled);
+    close(&found.logits, &expected.logits);
+    let alone = exact.forward(&input(1)).unwrap();
+    assert_eq!(bits(&alone.logits), bits(&found.logits.narrow(0, 0, 1).unwrap()), "batch mates change no bit");
+    for isa in vidimus_engine::Isa::available() {
+        for threads in [1, 2, 4] {
+            let again = vidimus_engine::with_isa(isa, || {
+                vidimus_engine::with_threads(threads, || exact.forward(&input(1)).unwrap())
+            });
+            assert_eq!(bits(&again.unwrap().logits), bits(&alone.logits), "{isa:?}, {threads} threads");
+        }
+    }
+    let trunk = exact.stages(&input(1)).unwrap();
+    assert_eq!(bits(&trunk.stage5), bits(&alone.stages.stage5), "the guard sees the maps that the answer comes from");
+    assert!(matches!(
+        exact.forward(&Tensor::zeros((1, 1, 48, 47), candle_core::DType::F32, &Device::Cpu).unwrap()),
+        Err(NetworkError::Input { .. })
+    ));
 }
