@@ -4,26 +4,78 @@
 //! Errors: [`BundleError`] for a package that this build cannot run, [`ReadError`] for a run that fails.
 
 use candle_core::Tensor;
-use vidimus_networks::{Classifier, ClassifierConfig, Forward, NetworkError, Score};
+use vidimus_engine::Memory;
+use vidimus_networks::{
+    Classifier, ClassifierConfig, ExactClassifier, Forward, NetworkError, Score, efficientnet_lite0::Stages,
+};
 
 use crate::{
-    bundle::{Bundle, BundleError},
+    bundle::{Bundle, BundleError, Package},
     explain::Saliency,
     guard::{AcceptedImage, GuardReference, GuardScore},
     read::ReadError,
     reading::{NotAProbability, Probability},
 };
 
-/// The precision profile that this build computes.
-const PRECISION: &str = "f32-candle";
+/// The precision profile of releases from 1.1.0 on: compiled plans, the same bits on every machine.
+const EXACT: &str = vidimus_engine::PROFILE;
+/// The profile of the first release, kept so that its readings can be replayed: Candle's glue between exact kernels.
+const CANDLE: &str = "f32-candle";
 /// The architecture that this build knows.
 const ARCHITECTURE: &str = "efficientnet-lite0-two-stage-head";
 
 /// A bundle whose files agree with its package: it runs, but only for evaluation.
 pub struct Candidate {
     bundle: Bundle,
-    classifier: Classifier,
+    runner: Runner,
     guard: GuardReference,
+}
+
+/// The network under the package's precision profile.
+enum Runner {
+    Candle(Box<Classifier>),
+    Exact(Box<ExactClassifier>),
+}
+
+impl Runner {
+    fn load(weights: &[u8], package: &Package) -> Result<Self, NetworkError> {
+        let config = ClassifierConfig { classes: package.classes.iter().map(|class| class.name.clone()).collect() };
+        Ok(if package.precision == EXACT {
+            Self::Exact(Box::new(ExactClassifier::load(weights, &config, package.preparation.side)?))
+        } else {
+            Self::Candle(Box::new(Classifier::load(weights, &config)?))
+        })
+    }
+
+    /// The head, by which a score's gradient is known in closed form.
+    fn classifier(&self) -> &Classifier {
+        match self {
+            Self::Candle(classifier) => classifier,
+            Self::Exact(exact) => exact.classifier(),
+        }
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Forward, NetworkError> {
+        match self {
+            Self::Candle(classifier) => classifier.forward(input),
+            Self::Exact(exact) => exact.forward(input),
+        }
+    }
+
+    fn stages(&self, input: &Tensor) -> Result<Stages, NetworkError> {
+        match self {
+            Self::Candle(classifier) => classifier.stages(input),
+            Self::Exact(exact) => exact.stages(input),
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        match self {
+            // Candle's form holds the file's tensors and nothing packed
+            Self::Candle(_) => Memory::default(),
+            Self::Exact(exact) => exact.memory(),
+        }
+    }
 }
 
 /// What the network said about one image.
@@ -42,8 +94,9 @@ impl Candidate {
     pub fn load(bundle: Bundle) -> Result<Self, BundleError> {
         let package = bundle.package();
         let invalid = |what: String| BundleError::Invalid { path: "package.toml".into(), what };
-        if package.precision != PRECISION {
-            return Err(invalid(format!("precision: this build computes {PRECISION}, found {}", package.precision)));
+        if ![EXACT, CANDLE].contains(&package.precision.as_str()) {
+            let found = &package.precision;
+            return Err(invalid(format!("precision: this build computes {EXACT} and {CANDLE}, found {found}")));
         }
         if package.architecture != ARCHITECTURE {
             return Err(invalid(format!(
@@ -51,11 +104,10 @@ impl Candidate {
                 package.architecture
             )));
         }
-        let config = ClassifierConfig { classes: package.classes.iter().map(|class| class.name.clone()).collect() };
-        let classifier = Classifier::load(bundle.file(&package.weights)?, &config)
+        let runner = Runner::load(bundle.file(&package.weights)?, package)
             .map_err(|error| BundleError::Invalid { path: package.weights.clone(), what: error.to_string() })?;
         let guard = GuardReference::load(&package.guard, bundle.file(&package.guard)?)?;
-        Ok(Self { bundle, classifier, guard })
+        Ok(Self { bundle, runner, guard })
     }
 
     /// The bundle.
@@ -63,19 +115,35 @@ impl Candidate {
         &self.bundle
     }
 
+    /// What the compiled network holds in memory.
+    pub fn memory(&self) -> Memory {
+        self.runner.memory()
+    }
+
     /// Runs the network on an input `[1, C, side, side]`.
     pub fn score(&self, input: &Tensor) -> Result<(Scores, Forward), ReadError> {
-        let forward = self.classifier.forward(input)?;
+        let forward = self.runner.forward(input)?;
         let logits = forward.logits.flatten_all()?.to_vec1::<f32>()?;
-        let classes = softmax(&logits, self.bundle.package().temperature);
-        let findings = self
-            .bundle
-            .package()
+        Ok((self.scores(logits)?, forward))
+    }
+
+    /// Runs the network on several inputs at once, `[N, C, side, side]`; each gets the bits that it has alone.
+    pub(crate) fn score_batch(&self, inputs: &Tensor) -> Result<(Vec<Scores>, Forward), ReadError> {
+        let forward = self.runner.forward(inputs)?;
+        let scores = forward.logits.to_vec2::<f32>()?.into_iter().map(|logits| self.scores(logits));
+        Ok((scores.collect::<Result<_, _>>()?, forward))
+    }
+
+    /// Probabilities of classes and findings.
+    fn scores(&self, logits: Vec<f32>) -> Result<Scores, ReadError> {
+        let package = self.bundle.package();
+        let classes = softmax(&logits, package.temperature);
+        let findings = package
             .findings
             .iter()
             .map(|finding| self.finding_probability(&finding.classes, &classes))
             .collect::<Result<_, _>>()?;
-        Ok((Scores { logits, classes, findings }, forward))
+        Ok(Scores { logits, classes, findings })
     }
 
     fn finding_probability(&self, names: &[String], classes: &[f64]) -> Result<Probability, NotAProbability> {
@@ -92,9 +160,12 @@ impl Candidate {
         Probability::new(if sum > 1.0 && sum < 1.0 + 1e-9 { 1.0 } else { sum })
     }
 
-    /// Distance of an input from the training films. Runs the trunk alone: before the intent no answer is computed.
-    pub(crate) fn distance(&self, input: &Tensor) -> Result<GuardScore, NetworkError> {
-        Ok(self.guard.score(&Classifier::features(&self.classifier.stages(input)?, 0)?))
+    /// Distances of inputs `[N, C, side, side]` from the training films. Runs the trunk alone: before the intent no answer
+    /// is computed.
+    pub(crate) fn distances(&self, inputs: &Tensor) -> Result<Vec<GuardScore>, NetworkError> {
+        let stages = self.runner.stages(inputs)?;
+        let features = |image| Ok(self.guard.score(&Classifier::features(&stages, image)?));
+        (0..inputs.dim(0)?).map(features).collect()
     }
 
     /// Grad-CAM of the first finding's log-odds.
@@ -105,7 +176,7 @@ impl Candidate {
         };
         let group =
             package.classes.iter().enumerate().filter(|(_, class)| of_finding(&class.name)).map(|(k, _)| k).collect();
-        let map = self.classifier.grad_cam(forward, 0, &Score::Against { group })?;
+        let map = self.runner.classifier().grad_cam(forward, 0, &Score::Against { group })?;
         let method = format!("{}/{}", package.saliency.method, package.saliency.version);
         let image = [image.display.rows, image.display.columns];
         Ok(Saliency::new(method, [map.rows, map.columns], map.positive(), package.preparation.cut_per_side, image))

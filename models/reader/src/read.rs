@@ -5,6 +5,7 @@
 //! probability.
 //! Errors: [`ReadError`]; nothing is returned that is not whole and finite.
 
+use candle_core::Tensor;
 use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
 use vidimus_networks::NetworkError;
 
@@ -112,10 +113,13 @@ pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt)
 
 fn read_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageReading, ReadError> {
     let candidate = model.candidate();
-    let (scores, forward) = candidate.score(&image.input)?;
+    // The mirrored film is a second look at the same evidence; in one batch each keeps the bits that it has alone.
+    let both = Tensor::cat(&[&image.input, &image.input.flip(&[3])?.contiguous()?], 0)?;
+    let (scores, forward) = candidate.score_batch(&both)?;
     let saliency = candidate.explain(&forward, image)?;
-    // Candle's flip copies; the mirrored film is a second, independent look at the same evidence.
-    let (mirrored, _) = candidate.score(&image.input.flip(&[3])?.contiguous()?)?;
+    let Ok([scores, mirrored]) = <[Scores; 2]>::try_from(scores) else {
+        return Err(NetworkError::Input { expected: "two images", found: both.dims().to_vec() }.into());
+    };
     Ok(ImageReading { scores, mirrored, saliency })
 }
 

@@ -209,10 +209,16 @@ impl Candidate {
             preparation.prepare(image.rows, image.columns, &image.pixels).map_err(NotAccepted::Broken)
         };
         let input = prepare(&display)?;
-        let distance = self.distance(&input).map_err(NotAccepted::Broken)?;
         // A film that fits better upside down in its grey values is inverted, whatever its attributes say.
         let inverted = Image { pixels: display.pixels.iter().map(|value| 1.0 - value).collect(), ..display.clone() };
-        let inverse = self.distance(&prepare(&inverted)?).map_err(NotAccepted::Broken)?;
+        let both = [&input, &prepare(&inverted)?];
+        let both = Tensor::cat(&both, 0).map_err(|error| NotAccepted::Broken(error.into()))?;
+        let [distance, inverse] = self.distances(&both).map_err(NotAccepted::Broken)?[..] else {
+            return Err(NotAccepted::Broken(NetworkError::Input {
+                expected: "two images",
+                found: both.dims().to_vec(),
+            }));
+        };
         let GuardScore { score, limit } = distance;
         if inverse.score < score && inverse.score <= limit {
             let text = "the image looks inverted: check Photometric Interpretation (0028,0004) \
