@@ -56,6 +56,9 @@ def pytorch(name, x, batch, threads, task, data, cache):
         layer = {"resnet18": "layer4", "densenet121": "features", "unet": "m"}[name]
 
         def keep(_module, _inputs, out):
+            if name == "densenet121":  # the map after the last ReLU; torchvision's own works in place, hence the copy
+                kept["map"] = F.relu(out).requires_grad_()
+                return kept["map"].clone()
             kept["map"] = out.requires_grad_()
 
         hook = net.get_submodule(layer).register_forward_hook(keep)
