@@ -6,5 +6,7 @@
 mod exact;
 mod gradients;
 mod graph;
+mod networks;
 mod parity;
+mod parity_networks;
 mod textbook;
