@@ -36,7 +36,7 @@ class Comparison:
         self.data, self.cache = Path(arguments.data), Path(arguments.cache)
         self.quick, self.json = arguments.quick, arguments.json
         self.networks = [name for name in NETWORKS if name in arguments.networks]
-        self.rows, self.base = [], None
+        self.rows, self.faults, self.base = [], [], None
 
     def rounds(self, task):
         return ROUNDS[task][self.quick]
@@ -76,7 +76,15 @@ class Comparison:
         return worst
 
     def measure(self, name, batch, threads, task, peers, extra=()):
-        """One row: all asked in turn, the first of each round another one each time."""
+        """One row, or a fault: the other rows are worth having all the same, and the exit code tells."""
+        try:
+            self.interleave(name, batch, threads, task, peers, extra)
+        except (AssertionError, RuntimeError, OSError, KeyError) as fault:
+            self.faults.append(f"{name} {task}, batch {batch}, {threads} threads: {fault!r}")
+            print(self.faults[-1], file=sys.stderr, flush=True)
+
+    def interleave(self, name, batch, threads, task, peers, extra):
+        """All asked in turn, the first of each round another one each time."""
         clock = "cpu" if threads == 1 else "wall"
         workers, series = {}, {}
         try:
@@ -232,7 +240,12 @@ def main():
         print(HEAD)
     for task in TASKS:
         if task in arguments.only.split(","):
-            getattr(comparison, task.replace("-", "_"))()
+            try:
+                getattr(comparison, task.replace("-", "_"))()
+            except (AssertionError, RuntimeError, OSError, KeyError, subprocess.CalledProcessError) as fault:
+                comparison.faults.append(f"{task}: {fault!r}")
+                print(comparison.faults[-1], file=sys.stderr, flush=True)
+    sys.exit(1 if comparison.faults else 0)
 
 
 if __name__ == "__main__":
