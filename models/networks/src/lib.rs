@@ -9,10 +9,12 @@
 //! Errors: [`NetworkError`], [`train::TrainError`]; each names the tensor, row or key at fault.
 //! Source: Tan and Le 2019 (EfficientNet); the weights' cards; the recipes beside this crate.
 
+pub mod architecture;
 pub mod classifier;
 pub mod efficientnet_lite0;
 mod error;
 pub mod exact;
+pub mod import;
 pub mod preparation;
 pub mod train;
 

@@ -8,4 +8,5 @@ mod data;
 mod golden;
 mod made;
 mod preparation;
+mod published;
 mod training;
