@@ -147,7 +147,7 @@ class Up(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
         self.up_layer = nn.Module()
-        self.up_layer.block = nn.ConvTranspose2d(inputs, outputs, 2, 2)
+        self.up_layer.block = nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 2, 2))
         bridge = [nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(outputs)]
         self.conv_bridge_layer = nn.Module()
         self.conv_bridge_layer.block = nn.Sequential(*bridge)

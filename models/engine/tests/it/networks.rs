@@ -194,7 +194,7 @@ impl Builder<'_> {
         }
         for level in 0..levels {
             let (skip, at) = (maps[levels - 1 - level], format!("{p}.up_path.{level}"));
-            let up = self.up(x, &format!("{at}.up_layer.block"));
+            let up = self.up(x, &format!("{at}.up_layer.block.0"));
             let bridge = self.conv(skip, &format!("{at}.conv_bridge_layer.block.0"), 1);
             let bridge = self.relu(bridge);
             let bridge = self.norm(bridge, &format!("{at}.conv_bridge_layer.block.2"));
