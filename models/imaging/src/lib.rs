@@ -31,6 +31,7 @@ mod tags;
 mod text;
 mod viewing;
 mod voi;
+pub mod volume;
 
 pub use decode::Decoded;
 pub use description::{Photometric, PixelDescription, PixelKind};
@@ -46,3 +47,4 @@ pub use study::{Conflict, Study};
 pub use tags::Tag;
 pub use viewing::Viewing;
 pub use voi::{Window, WindowFunction};
+pub use volume::{Volume, VolumeError};

@@ -25,3 +25,5 @@ mod samples;
 mod study;
 #[cfg(test)]
 mod viewing;
+#[cfg(test)]
+mod volume;
