@@ -247,7 +247,8 @@ fn square(x: f64) -> f64 {
     x * x
 }
 
-fn check(probabilities: &[f64], outcomes: &[bool]) -> Result<(), StatisticsError> {
+/// As many outcomes as probabilities, each within 0 to 1.
+pub(super) fn check(probabilities: &[f64], outcomes: &[bool]) -> Result<(), StatisticsError> {
     if probabilities.len() != outcomes.len() {
         return Err(StatisticsError::Length {
             what: "calibration: probabilities and outcomes",

@@ -10,9 +10,13 @@
 mod auc;
 mod bootstrap;
 mod calibration;
+mod conformal;
 mod interval;
 mod operating;
 mod proportion;
+mod recalibration;
+mod reliability;
+mod selective;
 mod special;
 mod sum;
 
@@ -22,9 +26,13 @@ pub use calibration::{
     Bin, BrierParts, CalibrationLine, LOGIT_MARGIN, brier, brier_parts, calibration_line, equal_mass_bins,
     expected_calibration_error, spiegelhalter_z,
 };
+pub use conformal::{Conformal, ConformalScore, Coverage, conformal_quantile};
 pub use interval::{Confidence, Interval};
 pub use operating::{Confusion, LikelihoodRatio, RocPoint, roc_points};
 pub use proportion::{Proportion, clopper_pearson, clustered_wilson, wilson};
+pub use recalibration::{Isotonic, Temperature, fit_temperature};
+pub use reliability::{ReliabilityPoint, brier_within, equal_width_bins, maximum_calibration_error, reliability};
+pub use selective::{CoveragePoint, RiskCoverage, risk_coverage};
 pub use special::{beta_quantile, normal_cdf, normal_quantile, regularized_beta};
 pub use sum::{Sum, mean};
 

@@ -1,9 +1,10 @@
 """Remakes golden.json: inputs, and what independent programs make of them.
 
     python -m venv peers && peers/bin/pip install statsmodels==0.15.0 scikit-learn==1.9.1 scipy==1.17.1 \
-        confidenceinterval==1.0.5 MLstatkit==0.1.91 && peers/bin/python remake.py > golden.json
+        confidenceinterval==1.0.5 MLstatkit==0.1.91 MAPIE==1.6.0 && peers/bin/python remake.py > golden.json
 
-Obuchowski's variance has no Python package: it is written out here over all pairs, sharing nothing with the Rust code.
+Obuchowski's variance, APS without random numbers and the curve of error against coverage have no Python package at hand:
+they are written out here, sharing nothing with the Rust code.
 """
 import json
 import warnings
@@ -13,8 +14,11 @@ import sklearn, scipy, statsmodels
 import statsmodels.api as sm
 from MLstatkit import Delong_test
 from confidenceinterval import roc_auc_score as delong_interval
-from scipy import special, stats
+from mapie.classification import SplitConformalClassifier
+from scipy import optimize, special, stats
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import calibration_curve
+from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import proportion_confint
@@ -59,7 +63,7 @@ def obuchowski(y, s, patient):
 
 
 out = {"tools": {"numpy": np.__version__, "scikit-learn": sklearn.__version__, "scipy": scipy.__version__,
-                 "statsmodels": statsmodels.__version__, "confidenceinterval": "1.0.5", "MLstatkit": "0.1.91"}}
+                 "statsmodels": statsmodels.__version__, "confidenceinterval": "1.0.5", "MLstatkit": "0.1.91", "MAPIE": "1.6.0"}}
 
 out["normal_quantile"] = [[p, float(stats.norm.ppf(p))] for p in (1e-12, 0.0005, 0.00625, 0.0125, 0.025, 0.3, 0.5, 0.9, 0.9999)]
 out["normal_cdf"] = [[z, float(stats.norm.cdf(z))] for z in (-8.0, -3.1, -1.96, -0.2, 0.0, 0.7, 2.5, 6.0)]
@@ -112,5 +116,77 @@ result = stats.bootstrap((sample,), np.mean, n_resamples=100_000, method="BCa", 
 percentile = stats.bootstrap((sample,), np.mean, n_resamples=100_000, method="percentile", rng=np.random.default_rng(2))
 out["bootstrap_mean"] = {"sample": sample.tolist(), "bca": list(map(float, result.confidence_interval)),
                          "percentile": list(map(float, percentile.confidence_interval))}
+
+# Trust: recalibration, conformal sets, abstention. A stream of its own, so that the figures above stay as they are.
+rng = np.random.default_rng(20261126)
+p, y = np.array(out["calibration"]["p"]), np.array(out["calibration"]["outcome"])
+edges = np.linspace(0, 1, 11)
+bins = np.searchsorted(edges[1:-1], p)
+observed, mean = calibration_curve(y, p, n_bins=10, strategy="uniform")
+mass = np.array([(bins == k).sum() for k in range(10) if (bins == k).any()])
+gap = np.abs(observed - mean)
+coarse = np.round(p, 1)  # many ties
+fits = []
+for values in (p, coarse):
+    fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(values, y)
+    grid = np.linspace(0, 1, 41)
+    fits.append({"p": values.tolist(), "grid": grid.tolist(), "at": fit.predict(grid).tolist()})
+logits = rng.normal(size=(200, 3)) * 2
+right = np.array([rng.choice(3, p=special.softmax(row / 1.7)) for row in logits])
+loss = lambda t: float(-np.mean(special.log_softmax(logits / t, axis=1)[np.arange(200), right]))
+best = optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-12})
+out["trust"] = {
+    "outcome": y.tolist(),
+    "width": {"ece": float((mass * gap).sum() / len(p)), "mce": float(gap.max()), "observed": observed.tolist(),
+              "mean": mean.tolist(), "wilson": [list(map(float, proportion_confint(y[bins == k].sum(), (bins == k).sum(), 0.05, "wilson")))
+                                                  for k in range(10) if (bins == k).any()]},
+    "isotonic": fits,
+    "temperature": {"logits": logits.tolist(), "right": right.tolist(), "value": float(best.x), "before": loss(1.0), "after": float(best.fun)},
+}
+
+
+class Given(BaseEstimator, ClassifierMixin):
+    """A classifier whose probabilities are its input."""
+
+    def fit(self, x, y):
+        self.classes_ = np.arange(3)
+        self.is_fitted_ = True
+        return self
+
+    def predict_proba(self, x):
+        return x
+
+    def predict(self, x):
+        return x.argmax(axis=1)
+
+
+probabilities = special.softmax(logits, axis=1)
+given = Given().fit(None, None)
+conformal = []
+for alpha in (0.05, 0.1, 0.25):
+    rule = SplitConformalClassifier(given, confidence_level=1 - alpha, conformity_score="lac")
+    rule.conformalize(probabilities[:120], right[:120])
+    _, sets = rule.predict_set(probabilities[120:])
+    quantile = np.ravel(rule._mapie_classifier.conformity_score_function_.quantiles_)[0]
+    conformal.append({"score": "lac", "alpha": alpha, "sets": sets[:, :, 0].astype(int).tolist(), "quantile": float(quantile)})
+    # APS: MAPIE draws random numbers here, so the rule without them is written out.
+    down = np.argsort(-probabilities, axis=1)
+    total = np.empty_like(probabilities)
+    np.put_along_axis(total, down, np.cumsum(np.take_along_axis(probabilities, down, 1), 1), 1)
+    total[np.arange(len(total)), down[:, -1]] = 1  # all classes together, whatever the rounding
+    scores = np.sort(total[np.arange(120), right[:120]])
+    quantile = scores[int(np.ceil(121 * (1 - alpha))) - 1]
+    conformal.append({"score": "aps", "alpha": alpha, "sets": (total[120:] <= quantile).astype(int).tolist(), "quantile": float(quantile)})
+out["trust"]["probabilities"] = probabilities.tolist()
+out["trust"]["conformal"] = conformal
+
+sure = rng.permutation(400) / 400
+wrong = rng.uniform(size=400) < 0.3 * (1 - sure)
+order = np.argsort(-sure)
+risk = np.cumsum(wrong[order]) / np.arange(1, 401)
+best = np.cumsum(np.sort(wrong)) / np.arange(1, 401)
+out["trust"]["selective"] = {"sure": sure.tolist(), "wrong": wrong.astype(int).tolist(), "area": float(risk.mean()),
+                             "excess": float(risk.mean() - best.mean()),
+                             "at": [[c, float(risk[int(np.ceil(c * 400 - 1e-9)) - 1])] for c in (0.5, 0.8, 0.95, 1.0)]}
 
 print(json.dumps(out, indent=None, separators=(",", ":")))
