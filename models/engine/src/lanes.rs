@@ -26,6 +26,16 @@ pub(crate) trait Lanes: Copy {
     unsafe fn fma(self, b: Self, c: Self) -> Self;
     /// `self + b`.
     unsafe fn add(self, b: Self) -> Self;
+    /// `self - b`.
+    unsafe fn sub(self, b: Self) -> Self;
+    /// `self * b`.
+    unsafe fn mul(self, b: Self) -> Self;
+    /// `if self > b { yes } else { no }`: `no` where one of the two is NaN.
+    unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self;
+    /// `if self.is_nan() { yes } else { no }`.
+    unsafe fn if_nan(self, yes: Self, no: Self) -> Self;
+    /// `if 0 > v { 0 } else { v }`.
+    unsafe fn relu(self) -> Self;
     /// `if 0 > v { 0 } else { v }`, then `if 6 < v { 6 } else { v }`.
     unsafe fn relu6(self) -> Self;
 }
@@ -70,6 +80,26 @@ impl Lanes for [f32; LANES] {
         std::array::from_fn(|lane| self[lane] + b[lane])
     }
     #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] - b[lane])
+    }
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] * b[lane])
+    }
+    #[inline(always)]
+    unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {
+        std::array::from_fn(|lane| if self[lane] > b[lane] { yes[lane] } else { no[lane] })
+    }
+    #[inline(always)]
+    unsafe fn if_nan(self, yes: Self, no: Self) -> Self {
+        std::array::from_fn(|lane| if self[lane].is_nan() { yes[lane] } else { no[lane] })
+    }
+    #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        self.map(|v| if 0.0 > v { 0.0 } else { v })
+    }
+    #[inline(always)]
     unsafe fn relu6(self) -> Self {
         self.map(|v| {
             let v = if 0.0 > v { 0.0 } else { v };
@@ -83,10 +113,12 @@ pub(crate) mod x86 {
     //! The AVX2 and AVX-512 forms.
     use super::{LANES, Lanes};
     use std::arch::x86_64::{
-        __m256, __m256i, __m512, __mmask16, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-        _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_ps, _mm256_setzero_ps,
-        _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m256, __m256i, __m512, __mmask16, _CMP_GT_OQ, _CMP_UNORD_Q, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps,
+        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
+        _mm256_min_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps,
+        _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
     };
 
     /// A window of eight entries starting at `8 - n` has its first `n` lanes set.
@@ -145,6 +177,40 @@ pub(crate) mod x86 {
             unsafe { (_mm256_add_ps(self.0, b.0), _mm256_add_ps(self.1, b.1)) }
         }
         #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX2.
+            unsafe { (_mm256_sub_ps(self.0, b.0), _mm256_sub_ps(self.1, b.1)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX2.
+            unsafe { (_mm256_mul_ps(self.0, b.0), _mm256_mul_ps(self.1, b.1)) }
+        }
+        #[inline(always)]
+        unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {
+            // SAFETY: the caller vouches for AVX2; the comparison is false where an operand is NaN.
+            unsafe {
+                let half = |a, b, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
+                (half(self.0, b.0, yes.0, no.0), half(self.1, b.1, yes.1, no.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn if_nan(self, yes: Self, no: Self) -> Self {
+            // SAFETY: the caller vouches for AVX2; a number is unordered with itself only if it is NaN.
+            unsafe {
+                let half = |a, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
+                (half(self.0, yes.0, no.0), half(self.1, yes.1, no.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn relu(self) -> Self {
+            // SAFETY: the caller vouches for AVX2. The instruction returns the second operand for a NaN or two zeros.
+            unsafe {
+                let zero = _mm256_setzero_ps();
+                (_mm256_max_ps(zero, self.0), _mm256_max_ps(zero, self.1))
+            }
+        }
+        #[inline(always)]
         unsafe fn relu6(self) -> Self {
             // SAFETY: the caller vouches for AVX2. The instructions return the second operand for a NaN or two zeros,
             // as the scalar form does.
@@ -197,6 +263,31 @@ pub(crate) mod x86 {
         unsafe fn add(self, b: Self) -> Self {
             // SAFETY: the caller vouches for AVX-512 F.
             unsafe { _mm512_add_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F.
+            unsafe { _mm512_sub_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F.
+            unsafe { _mm512_mul_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F; the comparison is false where an operand is NaN.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, b), no, yes) }
+        }
+        #[inline(always)]
+        unsafe fn if_nan(self, yes: Self, no: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F; a number is unordered with itself only if it is NaN.
+            unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), no, yes) }
+        }
+        #[inline(always)]
+        unsafe fn relu(self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F. The instruction returns the second operand for a NaN or two zeros.
+            unsafe { _mm512_max_ps(_mm512_setzero_ps(), self) }
         }
         #[inline(always)]
         unsafe fn relu6(self) -> Self {
