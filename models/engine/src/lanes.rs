@@ -30,6 +30,12 @@ pub(crate) trait Lanes: Copy {
     unsafe fn sub(self, b: Self) -> Self;
     /// `self * b`.
     unsafe fn mul(self, b: Self) -> Self;
+    /// `self / b`.
+    unsafe fn div(self, b: Self) -> Self;
+    /// Two to the power of each lane, a whole number of -126..=127.
+    unsafe fn pow2(self) -> Self;
+    /// `self` times two to the power of `n`, whole numbers of -126..=128, rounded once.
+    unsafe fn scale2(self, n: Self) -> Self;
     /// `if self > b { yes } else { no }`: `no` where one of the two is NaN.
     unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self;
     /// `if self.is_nan() { yes } else { no }`.
@@ -40,19 +46,23 @@ pub(crate) trait Lanes: Copy {
     unsafe fn relu6(self) -> Self;
 }
 
-impl Lanes for [f32; LANES] {
+/// Added to a whole number, it leaves that number plus 127 in the lowest bits of the sum.
+const POW2: f32 = 8_388_608.0 + 127.0;
+
+/// Sixteen lanes in portable code; one lane for the functions of one number.
+impl<const N: usize> Lanes for [f32; N] {
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
-        [value; LANES]
+        [value; N]
     }
     #[inline(always)]
     unsafe fn load(at: *const f32) -> Self {
-        // SAFETY: the caller vouches for sixteen readable values at `at`.
+        // SAFETY: the caller vouches for as many readable values at `at`.
         unsafe { at.cast::<Self>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn load_part(at: *const f32, count: usize) -> Self {
-        let mut lanes = [0.0; LANES];
+        let mut lanes = [0.0; N];
         for (lane, value) in lanes.iter_mut().take(count).enumerate() {
             // SAFETY: the caller vouches for `count` readable values at `at`, and `lane < count`.
             *value = unsafe { at.add(lane).read() };
@@ -61,7 +71,7 @@ impl Lanes for [f32; LANES] {
     }
     #[inline(always)]
     unsafe fn store(self, at: *mut f32) {
-        // SAFETY: the caller vouches for sixteen writable values at `at`.
+        // SAFETY: the caller vouches for as many writable values at `at`.
         unsafe { at.cast::<Self>().write_unaligned(self) }
     }
     #[inline(always)]
@@ -88,6 +98,24 @@ impl Lanes for [f32; LANES] {
         std::array::from_fn(|lane| self[lane] * b[lane])
     }
     #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        std::array::from_fn(|lane| self[lane] / b[lane])
+    }
+    #[inline(always)]
+    unsafe fn pow2(self) -> Self {
+        self.map(|n| f32::from_bits((n + POW2).to_bits() << 23))
+    }
+    #[inline(always)]
+    unsafe fn scale2(self, n: Self) -> Self {
+        // halves of the power, each in range: the first product is exact, the second is the one rounding
+        std::array::from_fn(|lane| {
+            let half = (n[lane] * 0.5 + crate::math::WHOLE) - crate::math::WHOLE;
+            // SAFETY: portable lanes need no special instructions.
+            let [low, high] = unsafe { [half, n[lane] - half].pow2() };
+            self[lane] * low * high
+        })
+    }
+    #[inline(always)]
     unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {
         std::array::from_fn(|lane| if self[lane] > b[lane] { yes[lane] } else { no[lane] })
     }
@@ -111,14 +139,16 @@ impl Lanes for [f32; LANES] {
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
     //! The AVX2 and AVX-512 forms.
-    use super::{LANES, Lanes};
+    use super::{LANES, Lanes, POW2};
     use std::arch::x86_64::{
-        __m256, __m256i, __m512, __mmask16, _CMP_GT_OQ, _CMP_UNORD_Q, _mm256_add_ps, _mm256_blendv_ps, _mm256_cmp_ps,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps,
-        _mm256_min_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps,
-        _mm512_add_ps, _mm512_cmp_ps_mask, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_storeu_ps, _mm512_sub_ps,
+        __m256, __m256i, __m512, __mmask16, _CMP_GT_OQ, _CMP_UNORD_Q, _mm256_add_ps, _mm256_blendv_ps,
+        _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+        _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_ps,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps,
+        _mm512_mul_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm512_sub_ps,
     };
 
     /// A window of eight entries starting at `8 - n` has its first `n` lanes set.
@@ -185,6 +215,31 @@ pub(crate) mod x86 {
         unsafe fn mul(self, b: Self) -> Self {
             // SAFETY: the caller vouches for AVX2.
             unsafe { (_mm256_mul_ps(self.0, b.0), _mm256_mul_ps(self.1, b.1)) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX2.
+            unsafe { (_mm256_div_ps(self.0, b.0), _mm256_div_ps(self.1, b.1)) }
+        }
+        #[inline(always)]
+        unsafe fn pow2(self) -> Self {
+            // SAFETY: the caller vouches for AVX2; the lanes' bits are shifted as the portable form's.
+            unsafe {
+                let half = |n| {
+                    let sum = _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(POW2)));
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(sum))
+                };
+                (half(self.0), half(self.1))
+            }
+        }
+        #[inline(always)]
+        unsafe fn scale2(self, n: Self) -> Self {
+            // SAFETY: the caller vouches for AVX2; the products are the portable form's.
+            unsafe {
+                let whole = Self::splat(crate::math::WHOLE);
+                let half = n.mul(Self::splat(0.5)).add(whole).sub(whole);
+                self.mul(half.pow2()).mul(n.sub(half).pow2())
+            }
         }
         #[inline(always)]
         unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {
@@ -273,6 +328,24 @@ pub(crate) mod x86 {
         unsafe fn mul(self, b: Self) -> Self {
             // SAFETY: the caller vouches for AVX-512 F.
             unsafe { _mm512_mul_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F.
+            unsafe { _mm512_div_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn pow2(self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F; the lanes' bits are shifted as the portable form's.
+            unsafe {
+                let sum = _mm512_castps_si512(_mm512_add_ps(self, _mm512_set1_ps(POW2)));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(sum))
+            }
+        }
+        #[inline(always)]
+        unsafe fn scale2(self, n: Self) -> Self {
+            // SAFETY: the caller vouches for AVX-512 F; the instruction rounds once, as the portable form does.
+            unsafe { _mm512_scalef_ps(self, n) }
         }
         #[inline(always)]
         unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {

@@ -9,7 +9,7 @@
 //! Errors: Candle's own, with the operation's name and the shapes found. Numbers are never checked here: a NaN passes
 //! through every operation, activations included.
 //! Source: the layers of EfficientNet-Lite (Tan and Le 2019), TensorFlow's "same" padding.
-//! This crate is the only one with `unsafe`: vector instructions behind run-time detection, in `lanes` and the three
+//! This crate is the only one with `unsafe`: vector instructions behind run-time detection, in `lanes`, `math` and the
 //! kernel modules; everything above them is safe.
 
 mod depthwise;
@@ -17,6 +17,7 @@ mod error;
 pub mod graph;
 mod isa;
 mod lanes;
+mod math;
 mod ops;
 mod padding;
 pub mod plan;

@@ -2,6 +2,8 @@
 //! Units: none. Every function is one rounding of f32 or f64, or a fixed list of such; so f32 has the kernels' bits.
 //! Errors: none; NaN passes.
 
+use crate::math;
+
 /// A floating-point number.
 pub trait Number: Copy + PartialOrd + Send + Sync + 'static {
     /// Rounded from f64.
@@ -24,6 +26,8 @@ pub trait Number: Copy + PartialOrd + Send + Sync + 'static {
     fn root(self) -> Self;
     /// Exponential.
     fn exp(self) -> Self;
+    /// `exp(x) - 1` for x not above 0, without the loss near 0.
+    fn expm1_below(self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
     /// Error function.
@@ -35,7 +39,7 @@ pub trait Number: Copy + PartialOrd + Send + Sync + 'static {
 }
 
 macro_rules! number {
-    ($type:ty, $exp:expr, $tanh:expr, $erf:expr, $sigmoid:expr) => {
+    ($type:ty, $exp:expr, $expm1:expr, $tanh:expr, $erf:expr, $sigmoid:expr) => {
         impl Number for $type {
             fn of(value: f64) -> Self {
                 value as Self
@@ -67,6 +71,9 @@ macro_rules! number {
             fn exp(self) -> Self {
                 $exp(self)
             }
+            fn expm1_below(self) -> Self {
+                $expm1(self)
+            }
             fn tanh(self) -> Self {
                 $tanh(self)
             }
@@ -83,5 +90,5 @@ macro_rules! number {
     };
 }
 
-number!(f64, libm::exp, libm::tanh, libm::erf, |x: f64| 1.0 / (1.0 + libm::exp(-x)));
-number!(f32, libm::expf, libm::tanhf, libm::erff, |x: f32| 1.0 / (1.0 + libm::expf(-x)));
+number!(f64, libm::exp, libm::expm1, libm::tanh, libm::erf, |x: f64| 1.0 / (1.0 + libm::exp(-x)));
+number!(f32, math::exp, math::expm1_below, math::tanh, math::erf, math::sigmoid);

@@ -285,7 +285,7 @@ fn normalised<N: Number>(x: &[N], length: usize, epsilon: f64, place: impl Fn(us
 
 /// The activation's value.
 pub(crate) fn activate<N: Number>(kind: Activation, x: N) -> N {
-    let (zero, one, six) = (N::of(0.0), N::of(1.0), N::of(6.0));
+    let (zero, six) = (N::of(0.0), N::of(6.0));
     match kind {
         Activation::Relu => {
             if zero > x {
@@ -307,7 +307,7 @@ pub(crate) fn activate<N: Number>(kind: Activation, x: N) -> N {
         }
         Activation::Elu(alpha) => {
             if zero > x {
-                x.exp().minus(one).times(N::from_f32(alpha))
+                x.expm1_below().times(N::from_f32(alpha))
             } else {
                 x
             }
