@@ -1,5 +1,6 @@
 //! The command line: one verb, one file.
 
+mod bench;
 mod dataset;
 mod demo;
 mod evaluate;

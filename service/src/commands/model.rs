@@ -7,7 +7,7 @@ use serde_json::json;
 use vidimus_reader::{Interval, ReleasedModel};
 use vidimus_store::ModelRow;
 
-use super::{Common, exit};
+use super::{Common, bench, exit};
 use crate::{gate, site::House};
 
 /// Verbs of `vidimus model`.
@@ -31,9 +31,14 @@ pub(crate) enum Model {
         #[arg(long)]
         reason: String,
     },
+    /// Time a network from outside, for the comparison with peers (tests/peers). Opens no site.
+    Bench(bench::Bench),
 }
 
 pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
+    if let Model::Bench(verb) = verb {
+        return bench::run(verb);
+    }
     let output = common.output();
     let dir = common.dir()?;
     if let Model::Withdraw { name, reason } = verb {
