@@ -16,6 +16,7 @@ mod depthwise;
 mod error;
 pub mod graph;
 mod isa;
+mod kernels;
 mod lanes;
 mod math;
 mod ops;

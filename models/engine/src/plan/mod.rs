@@ -5,10 +5,9 @@
 //! Executors: planes (all depths 1), volumes, and the plain form for what neither takes.
 //! Errors: [`EngineError`] when compiled; an input of another length when run. NaN passes and is the caller's to refuse.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the fast executors land next"))]
 mod arena;
-#[expect(dead_code, reason = "the fast executors land next")]
 mod crew;
+mod plane;
 
 use crate::EngineError;
 use crate::graph::{Graph, Node, Shape, Weights, plain};
@@ -58,6 +57,8 @@ pub(crate) trait Executor: Send + Sync {
     fn image(&self, x: &[f32], seed: Seeder<'_>, out: &mut [&mut [f32]], crew: &Crew) -> Result<(), EngineError>;
     /// What it holds.
     fn memory(&self) -> Memory;
+    /// Its steps in order, each with the form that it takes.
+    fn steps(&self) -> Vec<String>;
 }
 
 /// Calls the caller's seed for one image and checks its length.
@@ -82,7 +83,9 @@ impl Plan {
     pub fn new(graph: &Graph, weights: &Weights, input: Shape, wanted: &[Node]) -> Result<Self, EngineError> {
         let shapes = graph.shapes(weights, input)?;
         let job = Job { graph, weights, shapes: &shapes, wanted, needed: needed(graph, wanted) };
-        let executor: Box<dyn Executor> = Box::new(Plainly::new(&job));
+        let planes = shapes.iter().all(|shape| shape.extent[0] == 1);
+        let executor: Box<dyn Executor> =
+            if planes { Box::new(plane::Planes::new(&job)?) } else { Box::new(Plainly::new(&job)) };
         let seed = graph.ops().iter().enumerate().find_map(|(node, op)| {
             (matches!(op, crate::graph::Op::Seed { .. }) && job.needed[node]).then(|| shapes[node])
         });
@@ -105,6 +108,12 @@ impl Plan {
     #[must_use]
     pub fn memory(&self) -> Memory {
         self.executor.memory()
+    }
+
+    /// The steps in order, each with the form that its shape gave it (for records and measurements).
+    #[must_use]
+    pub fn steps(&self) -> Vec<String> {
+        self.executor.steps()
     }
 
     /// Runs `images` images.
@@ -224,5 +233,10 @@ impl Executor for Plainly {
         let tensors = self.weights.values().map(|tensor| tensor.elem_count() * 4).sum();
         let values = self.shapes.iter().map(|shape| shape.len() * 4).sum();
         Memory { weights_bytes: tensors, arena_bytes: values }
+    }
+
+    fn steps(&self) -> Vec<String> {
+        let ops = self.graph.ops().iter().zip(&self.needed).filter(|(_, needed)| **needed);
+        ops.map(|(op, _)| format!("plain {}", op.name())).collect()
     }
 }
