@@ -16,6 +16,7 @@ mod page;
 mod pipeline;
 mod queue;
 mod replay;
+mod research;
 mod shipped;
 mod sign;
 mod signing;

@@ -13,6 +13,8 @@ use crate::NetworkError;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+/// The largest side that a picture is resized to.
+const RESIZED_MAX: usize = 16_384;
 /// The largest side that a preparation may ask for.
 const SIDE_MAX: usize = 1024;
 
@@ -86,6 +88,29 @@ impl Preparation {
     pub fn place(&self, position: f64) -> f64 {
         self.cut_per_side + position * (1.0 - 2.0 * self.cut_per_side)
     }
+}
+
+/// A picture of `rows` by `columns` values resized to `to`, by the same filter: a picture made smaller is averaged.
+pub fn resized(rows: usize, columns: usize, pixels: &[f32], to: [usize; 2]) -> Result<Vec<f32>, NetworkError> {
+    let fits = rows.checked_mul(columns) == Some(pixels.len()) && !pixels.is_empty() && to[0] > 0 && to[1] > 0;
+    if !fits || to[0].max(to[1]) > RESIZED_MAX {
+        let found = vec![rows, columns, pixels.len(), to[0], to[1]];
+        return Err(NetworkError::Input { expected: "rows, columns, as many pixels, and a size to be made", found });
+    }
+    let (across, down) = (Axis::new(columns, 0.0, to[1]), Axis::new(rows, 0.0, to[0]));
+    let narrow: Vec<f64> = pixels.chunks_exact(columns).flat_map(|row| across.apply(|at| f64::from(row[at]))).collect();
+    let mut values = vec![0.0; to[0] * to[1]];
+    for column in 0..to[1] {
+        for (row, value) in down.apply(|at| narrow[at * to[1] + column]).enumerate() {
+            values[row * to[1] + column] = rounded(value);
+        }
+    }
+    Ok(values)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "sums in f64, rounded once")]
+fn rounded(value: f64) -> f32 {
+    value as f32
 }
 
 /// The filter of one axis: for each output pixel its first input pixel and the weights from there on, of sum 1.

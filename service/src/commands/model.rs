@@ -1,19 +1,25 @@
 //! `vidimus model`: the models of this site and what the log says of them.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 use vidimus_reader::{Interval, ReleasedModel};
 use vidimus_store::ModelRow;
 
 use super::{Common, bench, exit};
-use crate::{gate, site::House};
+use crate::{
+    gate,
+    research::{self, Candidate, Files, NOTICE},
+    site::House,
+};
 
 /// Verbs of `vidimus model`.
 #[derive(Subcommand)]
 #[command(after_help = "Examples:
   vidimus model show cxr-pneumonia
+  vidimus model import --architecture models/networks/published/meshnet-tissue.toml --weights meshnet-tissue.safetensors
+  vidimus model run meshnet-tissue t1.nii.gz --out result/
   vidimus model withdraw cxr-pneumonia --reason 'wrong in infants'")]
 pub(crate) enum Model {
     /// The registered models, one a line.
@@ -22,6 +28,31 @@ pub(crate) enum Model {
     Show {
         /// The model's name, or the start of its package root.
         name: String,
+    },
+    /// Import a published network as a candidate: for research, never a released model.
+    Import {
+        /// What its tensors cannot tell: see models/networks/published/README.md.
+        #[arg(long, value_name = "FILE.toml")]
+        architecture: PathBuf,
+        /// safetensors, or PyTorch's zip format with a state dictionary; no pickle is executed.
+        #[arg(long, value_name = "FILE")]
+        weights: PathBuf,
+        /// Its card, kept beside it.
+        #[arg(long, value_name = "FILE")]
+        card: Option<PathBuf>,
+        /// What it is called here (default: the weights' file name up to its first dot).
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Run a candidate outside clinical use; the run is in the log as research.
+    Run {
+        /// The candidate's name.
+        name: String,
+        /// A picture, a DICOM file or series, a NIfTI volume, or a .safetensors file with a prepared tensor `input`.
+        input: PathBuf,
+        /// Where the results go.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Withdraw a model: from here on it reads nothing at this site, whatever was or will be released.
     Withdraw {
@@ -41,6 +72,26 @@ pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
     }
     let output = common.output();
     let dir = common.dir()?;
+    match verb {
+        Model::Import { architecture, weights, card, name } => {
+            let files = Files::read(architecture, weights, card.as_deref())?;
+            let house = House::open(&dir)?;
+            let candidate = research::import(&house, &files, weights, name.as_deref())?;
+            output.result(&imported(&candidate), || {
+                format!("{}: a {} of {} numbers, {NOTICE}", candidate.name, candidate.family(), candidate.parameters())
+            })?;
+            house.close()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Model::Run { name, input, out } => {
+            let house = House::open(&dir)?;
+            let object = research::run(&house, &Candidate::load(&house, name)?, input, out)?;
+            output.result(&object, || run_text(&object))?;
+            house.close()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     if let Model::Withdraw { name, reason } = verb {
         let house = House::open(&dir)?;
         anyhow::ensure!(
@@ -95,6 +146,41 @@ pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
         output.result(&object, || text)?;
     }
     Ok(exit(faults))
+}
+
+/// The object of an import.
+fn imported(candidate: &Candidate) -> Value {
+    let network = &candidate.network;
+    json!({
+        "model": candidate.name,
+        "architecture": candidate.family(),
+        "title": candidate.description.title,
+        "state": "candidate",
+        "purpose": "research",
+        "notice": NOTICE,
+        "format": candidate.format.name(),
+        "weights_sha256": candidate.weights,
+        "architecture_sha256": candidate.architecture,
+        "package_root": candidate.root,
+        "parameters": candidate.parameters(),
+        "channels": network.channels,
+        "outputs": network.outputs,
+        "registered": { "entry_id": candidate.registered.entry_id.to_string(), "index": candidate.registered.index },
+    })
+}
+
+/// A research run for a person.
+fn run_text(object: &Value) -> String {
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut lines = vec![format!("{} ({}): {NOTICE}", word(&object["model"]), word(&object["architecture"]))];
+    for measured in object["measurements"].as_array().into_iter().flatten() {
+        let value = measured["value"].as_f64().unwrap_or_default();
+        lines.push(format!("  {:<28} {value:>14.1} {}", word(&measured["name"]), word(&measured["unit"])));
+    }
+    for (name, path) in object["files"].as_object().into_iter().flatten() {
+        lines.push(format!("  {name}: {}", word(path)));
+    }
+    lines.join("\n")
 }
 
 /// The registered models, or those of this name or of a root that starts with it.

@@ -13,6 +13,7 @@ use crate::EngineError;
 use crate::graph::{Graph, Node, Shape, Weights, plain};
 use crate::isa::Isa;
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 pub(crate) use crew::Crew;
 pub use crew::with_threads;
@@ -194,11 +195,23 @@ struct Plainly {
     shapes: Vec<Shape>,
     wanted: Vec<Node>,
     needed: Vec<bool>,
+    /// The operation after which nobody reads a node any more; none for a wanted one.
+    last: Vec<usize>,
 }
 
 impl Plainly {
     fn new(job: &Job<'_>) -> Self {
+        let mut last = vec![usize::MAX; job.shapes.len()];
+        for (node, op) in job.graph.ops().iter().enumerate().filter(|(node, _)| job.needed[*node]) {
+            for read in op.reads() {
+                last[read.index()] = node;
+            }
+        }
+        for node in job.wanted {
+            last[node.index()] = usize::MAX;
+        }
         Self {
+            last,
             graph: job.graph.clone(),
             weights: job.weights.clone(),
             shapes: job.shapes.to_vec(),
@@ -222,6 +235,9 @@ impl Executor for Plainly {
                 }
             };
             values.push(value);
+            for read in op.reads().iter().filter(|read| self.last[read.index()] == node) {
+                values[read.index()] = Vec::new();
+            }
         }
         for (out, node) in out.iter_mut().zip(&self.wanted) {
             out.copy_from_slice(&values[node.index()]);
@@ -231,8 +247,14 @@ impl Executor for Plainly {
 
     fn memory(&self) -> Memory {
         let tensors = self.weights.values().map(|tensor| tensor.elem_count() * 4).sum();
-        let values = self.shapes.iter().map(|shape| shape.len() * 4).sum();
-        Memory { weights_bytes: tensors, arena_bytes: values }
+        let (mut held, mut most) = (0, 0);
+        for (node, op) in self.graph.ops().iter().enumerate().filter(|(node, _)| self.needed[*node]) {
+            held += self.shapes[node].len() * 4;
+            most = most.max(held);
+            let ended: BTreeSet<Node> = op.reads().into_iter().filter(|read| self.last[read.index()] == node).collect();
+            held -= ended.iter().map(|read| self.shapes[read.index()].len() * 4).sum::<usize>();
+        }
+        Memory { weights_bytes: tensors, arena_bytes: most }
     }
 
     fn steps(&self) -> Vec<String> {
