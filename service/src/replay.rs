@@ -20,6 +20,7 @@ use vidimus_log::{
 use vidimus_reader::{Accepted, Digests, NotAccepted, Reading, ReleasedModel};
 use vidimus_store::ObjectId;
 
+use crate::research::REFUSED as RESEARCH_REFUSED;
 use crate::{
     gate,
     pipeline::{Asked, Pipeline},
@@ -67,7 +68,7 @@ pub(crate) struct PastReading {
 }
 
 impl PastReading {
-    /// Every reading of the log, in its order, replays left out.
+    /// Every reading of the log, in its order; replays and research runs, which read nothing for people, are left out.
     pub(crate) fn all(house: &House) -> anyhow::Result<Vec<Self>> {
         const STEP: u64 = 1024;
         let mut replays = std::collections::HashSet::new();
@@ -76,7 +77,9 @@ impl PastReading {
         while start < house.site.size() {
             for bytes in house.site.entries(start..start + STEP)? {
                 let entry = Entry::parse(&bytes)?;
-                if let Body::ReadIntent(ReadIntent { purpose: ReadPurpose::Replay, .. }) = entry.body {
+                if let Body::ReadIntent(ReadIntent { purpose: ReadPurpose::Replay | ReadPurpose::Research, .. }) =
+                    entry.body
+                {
                     replays.insert(entry.entry_id);
                 }
                 let reading = Self::of_entry(entry);
@@ -96,7 +99,7 @@ impl PastReading {
         let index = house.site.find(&intent)?.context("an outcome refers to an intent that the log does not have")?;
         let of_replay = matches!(
             Entry::parse(&house.site.entry(index)?)?.body,
-            Body::ReadIntent(ReadIntent { purpose: ReadPurpose::Replay, .. })
+            Body::ReadIntent(ReadIntent { purpose: ReadPurpose::Replay | ReadPurpose::Research, .. })
         );
         Ok((!of_replay).then_some(found))
     }
@@ -108,7 +111,8 @@ impl PastReading {
                 Some(Self { entry_id: entry.entry_id, intent, past: Past::Evaluated(Box::new(outcome)) })
             }
             // `unreadable` says that nothing could be judged: there is nothing to judge again.
-            Body::ReadRefused(refused) if refused.reason.as_str() != "unreadable" => {
+            // Nor is there where a research run was refused.
+            Body::ReadRefused(refused) if !["unreadable", RESEARCH_REFUSED].contains(&refused.reason.as_str()) => {
                 let past = Past::Refused { code: refused.reason.to_string(), input: refused.input };
                 Some(Self { entry_id: entry.entry_id, intent: None, past })
             }

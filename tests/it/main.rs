@@ -21,6 +21,8 @@ mod http_stow;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
+mod research;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod tidy;

@@ -114,15 +114,8 @@ pub(crate) fn import(house: &House, files: &Files, weights: &Path, name: Option<
         return Ok(there);
     }
     let (description, network, format) = files.build().inspect_err(|_| {
-        let incident = Incident {
-            code: "import-refused".into(),
-            severity: "warning".into(),
-            detail: Sha256(Digest::of(&files.weights)),
-            text: "a network was not imported: its files do not fit each other or are not taken in".into(),
-        };
-        if let Err(error) = house.site.record(Draft::system(house.site.new_id(), incident)) {
-            tracing::warn!(target: "vidimus", %error, "the refusal of an import could not be recorded");
-        }
+        let text = "a network was not imported: its files do not fit each other or are not taken in";
+        incident(house, "import-refused", Digest::of(&files.weights), text);
     })?;
     let registered = register(house, &name, files, &description)?;
     fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
@@ -147,6 +140,15 @@ pub(crate) fn import(house: &House, files: &Files, weights: &Path, name: Option<
         root: files.root(),
         registered,
     })
+}
+
+/// Says in the log what went wrong; that it cannot be said changes nothing for the caller.
+fn incident(house: &House, code: &str, detail: Digest, text: &str) {
+    let incident =
+        Incident { code: code.into(), severity: "warning".into(), detail: Sha256(detail), text: text.into() };
+    if let Err(error) = house.site.record(Draft::system(house.site.new_id(), incident)) {
+        tracing::warn!(target: "vidimus", %error, "an incident could not be recorded");
+    }
 }
 
 fn register(house: &House, name: &str, files: &Files, description: &Description) -> anyhow::Result<Receipt> {
@@ -193,10 +195,12 @@ impl Candidate {
         ] {
             let found = Digest::of(bytes);
             let digest = expected.0;
-            anyhow::ensure!(
-                digest == found,
-                "{name}: {file} differs from what was imported: expected {digest}, found {found}; import it again"
-            );
+            if digest != found {
+                incident(house, "candidate-changed", found, "a candidate's file differs from what was imported");
+                anyhow::bail!(
+                    "{name}: {file} differs from what was imported: expected {digest}, found {found}; import it again"
+                );
+            }
         }
         let (description, network, format) = files.build()?;
         Ok(Self {

@@ -211,8 +211,15 @@ fn tensor(bytes: &[u8]) -> anyhow::Result<Input> {
     Ok(bare(input.flatten_all()?.to_vec1()?, images, shape, planar, Place::Tensor))
 }
 
-/// Display values 0..=1 by channel.
-fn planes(instance: &Instance, channels: usize) -> anyhow::Result<(Vec<Vec<f32>>, usize, usize, Option<[f64; 2]>)> {
+/// A picture by channel, display values 0..=1.
+struct Planes {
+    planes: Vec<Vec<f32>>,
+    rows: usize,
+    columns: usize,
+    spacing_mm: Option<[f64; 2]>,
+}
+
+fn planes(instance: &Instance, channels: usize) -> anyhow::Result<Planes> {
     let frames = instance.description()?.frames;
     anyhow::ensure!(frames <= 1, "input: {frames} frames, and the network takes one picture");
     let decoded = instance.decode()?;
@@ -220,17 +227,17 @@ fn planes(instance: &Instance, channels: usize) -> anyhow::Result<(Vec<Vec<f32>>
     if decoded.description.photometric.grey() {
         let Image { rows, columns, pixels, spacing: mm, .. } = decoded.display(instance, 0)?;
         anyhow::ensure!(matches!(channels, 1 | 3), "input: a grey picture, and the network takes {channels} channels");
-        return Ok((vec![pixels; channels], rows, columns, spacing(mm)));
+        return Ok(Planes { planes: vec![pixels; channels], rows, columns, spacing_mm: spacing(mm) });
     }
     let Image { rows, columns, pixels, spacing: mm, .. } = decoded.display_rgb(instance, 0)?;
     anyhow::ensure!(channels == 3, "input: a colour picture of 3 channels, and the network takes {channels}");
     let channel = |at: usize| pixels.iter().map(|pixel| pixel[at]).collect();
-    Ok(((0..3).map(channel).collect(), rows, columns, spacing(mm)))
+    Ok(Planes { planes: (0..3).map(channel).collect(), rows, columns, spacing_mm: spacing(mm) })
 }
 
 fn picture(instance: &Instance, network: &Network, spec: &PreparationSpec) -> anyhow::Result<Input> {
     anyhow::ensure!(network.space == SpaceKind::Plane, "input: a picture, and the network takes volumes");
-    let (mut planes, rows, columns, spacing_mm) = planes(instance, network.channels)?;
+    let Planes { mut planes, rows, columns, spacing_mm } = planes(instance, network.channels)?;
     let [height, width] = spec.size.unwrap_or([rows, columns]);
     if [height, width] != [rows, columns] {
         for plane in &mut planes {

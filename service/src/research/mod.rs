@@ -16,3 +16,6 @@ pub(crate) use run::run;
 
 /// What every output says.
 pub(crate) const NOTICE: &str = "research, not for clinical use";
+
+/// The log's reason where an input does not fit a candidate.
+pub(crate) const REFUSED: &str = "input-unsupported";

@@ -75,7 +75,14 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
 }
 
 /// Writes `outputs.safetensors` and, for pictures and volumes, the finished result.
-pub(super) fn write(out: &Path, raw: &Raw, input: &Input, description: &Description) -> anyhow::Result<Written> {
+/// `averaged` stands for the first channel's probability in the finished result, where there is one.
+pub(super) fn write(
+    out: &Path,
+    raw: &Raw,
+    averaged: Option<Vec<f32>>,
+    input: &Input,
+    description: &Description,
+) -> anyhow::Result<Written> {
     let kind = description.output(raw.channels);
     let compete = kind == OutputKind::Labels && raw.channels > 1 && raw.channels <= 256;
     let labels = compete.then(|| raw.labels());
@@ -90,7 +97,7 @@ pub(super) fn write(out: &Path, raw: &Raw, input: &Input, description: &Descript
         Place::Tensor => {}
         Place::Picture { rows, columns, spacing_mm } => {
             let place = (*rows, *columns, *spacing_mm);
-            picture(out, raw, labels.as_deref(), place, (kind, description), &mut written)?;
+            picture(out, raw, (labels.as_deref(), averaged), place, (kind, description), &mut written)?;
         }
         Place::Volume { original, seen } => {
             volume(out, raw, labels.as_deref(), (original, seen), (kind, description), &mut written)?;
@@ -135,14 +142,15 @@ fn measure(name: &str, value: f64, unit: &str) -> Value {
     json!({ "name": name, "value": value, "unit": unit })
 }
 
-fn probability(logit: f32) -> f64 {
+/// The logistic function.
+pub(super) fn probability(logit: f32) -> f64 {
     1.0 / (1.0 + libm::exp(-f64::from(logit)))
 }
 
 fn picture(
     out: &Path,
     raw: &Raw,
-    labels: Option<&[u8]>,
+    (labels, averaged): (Option<&[u8]>, Option<Vec<f32>>),
     (rows, columns, spacing_mm): (usize, usize, Option<[f64; 2]>),
     (kind, description): (OutputKind, &Description),
     written: &mut Written,
@@ -163,7 +171,9 @@ fn picture(
         }
         (OutputKind::Image, None) => raw.channel(0).iter().map(|value| value.clamp(0.0, 1.0)).collect(),
         (OutputKind::Logits, None) if raw.space() > 1 => {
-            let probabilities: Vec<f64> = raw.channel(0).iter().map(|logit| probability(*logit)).collect();
+            let alone = || raw.channel(0).iter().map(|logit| probability(*logit)).collect();
+            let probabilities: Vec<f64> =
+                averaged.map_or_else(alone, |values| values.into_iter().map(f64::from).collect());
             let count = probabilities.iter().filter(|p| **p > threshold).count();
             let name = label(description, 0);
             written.measurements.push(measure(&name, count as f64 * area.0, area.1));

@@ -10,7 +10,7 @@ use vidimus_engine::{Memory, PROFILE, Plan};
 use vidimus_log::Digest;
 
 use super::{
-    Candidate, NOTICE,
+    Candidate, NOTICE, REFUSED,
     entries::Journal,
     input::{Input, Place, Source},
     output::{self, Raw},
@@ -48,7 +48,7 @@ pub(crate) fn run(house: &House, candidate: &Candidate, input: &Path, out: &Path
     let (input, plan) = match planned {
         Ok(planned) => planned,
         Err(error) => {
-            let receipt = journal.refused(digest, "input-unsupported")?;
+            let receipt = journal.refused(digest, REFUSED)?;
             return Err(error.context(format!("{} was not run (entry {})", candidate.name, receipt.index)));
         }
     };
@@ -65,7 +65,8 @@ pub(crate) fn run(house: &House, candidate: &Candidate, input: &Path, out: &Path
     let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
     let digests = [digest, Digest::of(&bytes(&input.values)), Digest::of(&bytes(&raw.values))];
     let receipt = journal.outcome(&intent, digests, started.elapsed())?;
-    let written = clock.step("write", || output::write(out, &raw, &input, &candidate.description))?;
+    let averaged = clock.step("mirror", || mirrored(candidate, &plan, &input, &raw))?;
+    let written = clock.step("write", || output::write(out, &raw, averaged, &input, &candidate.description))?;
     let proof = out.join(receipt.file_name());
     std::fs::write(&proof, receipt.to_tlog_proof())
         .with_context(|| format!("{}: cannot be written", proof.display()))?;
@@ -136,6 +137,57 @@ fn infer(plan: &Plan, input: &Input) -> anyhow::Result<Raw> {
         }
     }
     Ok(Raw { values: cut, extent: input.unpadded, ..raw })
+}
+
+/// The mean over the four mirrored passes of the first channel's probability, turned back; none where the description
+/// asks for none.
+fn mirrored(candidate: &Candidate, plan: &Plan, input: &Input, raw: &Raw) -> anyhow::Result<Option<Vec<f32>>> {
+    if !candidate.description.mirrored || !matches!(input.place, Place::Picture { .. }) {
+        return Ok(None);
+    }
+    let [_, rows, columns] = input.shape.extent;
+    let mut passes = Vec::with_capacity(3 * input.values.len());
+    for (down, across) in TURNS {
+        for plane in input.values.chunks_exact(rows * columns) {
+            passes.extend(flipped(plane, (rows, columns), down, across));
+        }
+    }
+    let turned = Input { values: passes, images: TURNS.len(), ..bare_of(input) };
+    let turned = infer(plan, &turned)?;
+    let [_, rows, columns] = raw.extent;
+    let space = rows * columns;
+    let mut sums: Vec<f64> = raw.values[..space].iter().map(|logit| output::probability(*logit)).collect();
+    for (image, (down, across)) in TURNS.into_iter().enumerate() {
+        let logits = &turned.values[image * turned.channels * space..][..space];
+        for (sum, logit) in sums.iter_mut().zip(flipped(logits, (rows, columns), down, across)) {
+            *sum += output::probability(logit);
+        }
+    }
+    Ok(Some(sums.into_iter().map(|sum| (sum / 4.0) as f32).collect()))
+}
+
+/// Left-right, up-down, both.
+const TURNS: [(bool, bool); 3] = [(false, true), (true, false), (true, true)];
+
+fn flipped(plane: &[f32], (rows, columns): (usize, usize), down: bool, across: bool) -> Vec<f32> {
+    let place = |at: usize, length: usize, turned: bool| if turned { length - 1 - at } else { at };
+    (0..rows)
+        .flat_map(|row| (0..columns).map(move |column| (row, column)))
+        .map(|(row, column)| plane[place(row, rows, down) * columns + place(column, columns, across)])
+        .collect()
+}
+
+/// The shape of an input, without its values.
+fn bare_of(input: &Input) -> Input {
+    Input {
+        values: Vec::new(),
+        place: Place::Tensor,
+        patient: String::new(),
+        study: String::new(),
+        modality: String::new(),
+        body_part: String::new(),
+        ..*input
+    }
 }
 
 fn shape(input: &Input) -> Vec<usize> {
