@@ -225,11 +225,10 @@ pub(crate) mod x86 {
         unsafe fn pow2(self) -> Self {
             // SAFETY: the caller vouches for AVX2; the lanes' bits are shifted as the portable form's.
             unsafe {
-                let half = |n| {
-                    let sum = _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(POW2)));
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<23>(sum))
-                };
-                (half(self.0), half(self.1))
+                let sum = self.add(Self::splat(POW2));
+                let low = _mm256_slli_epi32::<23>(_mm256_castps_si256(sum.0));
+                let high = _mm256_slli_epi32::<23>(_mm256_castps_si256(sum.1));
+                (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
             }
         }
         #[inline(always)]
@@ -245,16 +244,18 @@ pub(crate) mod x86 {
         unsafe fn if_greater(self, b: Self, yes: Self, no: Self) -> Self {
             // SAFETY: the caller vouches for AVX2; the comparison is false where an operand is NaN.
             unsafe {
-                let half = |a, b, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
-                (half(self.0, b.0, yes.0, no.0), half(self.1, b.1, yes.1, no.1))
+                // no closure here: it would lack the instructions and stay a call
+                let (low, high) = (_mm256_cmp_ps::<_CMP_GT_OQ>(self.0, b.0), _mm256_cmp_ps::<_CMP_GT_OQ>(self.1, b.1));
+                (_mm256_blendv_ps(no.0, yes.0, low), _mm256_blendv_ps(no.1, yes.1, high))
             }
         }
         #[inline(always)]
         unsafe fn if_nan(self, yes: Self, no: Self) -> Self {
             // SAFETY: the caller vouches for AVX2; a number is unordered with itself only if it is NaN.
             unsafe {
-                let half = |a, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
-                (half(self.0, yes.0, no.0), half(self.1, yes.1, no.1))
+                let low = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0);
+                let high = _mm256_cmp_ps::<_CMP_UNORD_Q>(self.1, self.1);
+                (_mm256_blendv_ps(no.0, yes.0, low), _mm256_blendv_ps(no.1, yes.1, high))
             }
         }
         #[inline(always)]

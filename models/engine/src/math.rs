@@ -7,7 +7,7 @@
 //! minimax fits over the ranges given.
 
 use crate::graph::Activation;
-use crate::lanes::Lanes;
+use crate::lanes::{LANES, Lanes};
 
 /// 1.5 · 2^23: adding and taking it away again rounds to a whole number.
 pub(crate) const WHOLE: f32 = 12_582_912.0;
@@ -59,7 +59,7 @@ one_number!(
 
 pub(crate) mod vector {
     //! The functions over the lanes of a vector.
-    use super::{ERF_BORDER, ERF_FAR, ERF_NEAR, EXP, HIGHEST, LN2_HIGH, LN2_LOW, LOWEST, Lanes, WHOLE};
+    use super::{ERF_BORDER, ERF_FAR, ERF_NEAR, EXP, HIGHEST, LANES, LN2_HIGH, LN2_LOW, LOWEST, Lanes, WHOLE};
 
     #[inline(always)]
     unsafe fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: [f32; N]) -> V {
@@ -150,7 +150,6 @@ pub(crate) mod vector {
     }
 
     /// An activation, as `graph::plain` has it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the fast executors land next"))]
     #[inline(always)]
     pub(crate) unsafe fn activate<V: Lanes>(kind: super::Activation, x: V) -> V {
         use super::Activation as A;
@@ -173,30 +172,29 @@ pub(crate) mod vector {
         }
     }
 
-    #[expect(dead_code, reason = "the fast executors land next")]
-    /// The softmax of `channels` vectors, `step` values apart, in place of a second map of the same step: the largest
-    /// is taken off, the exponentials are added in channel order, each is divided by the sum.
+    /// Softmax in place over `channels` vectors that lie one after another: the largest is taken off, the exponentials
+    /// are added in channel order, each is divided by the sum.
     ///
     /// # Safety
-    /// `x` and `y` point to sixteen values at each of `channels` steps.
+    /// `channels` vectors lie at `at`; the processor has the vector's instructions.
     #[inline(always)]
-    pub(crate) unsafe fn softmax<V: Lanes>(x: *const f32, y: *mut f32, channels: usize, steps: [usize; 2]) {
+    pub(crate) unsafe fn softmax<V: Lanes>(at: *mut f32, channels: usize) {
         // SAFETY: the caller vouches for the vector's instructions and for the addresses.
         unsafe {
-            let mut top = V::load(x);
+            let at = |channel: usize| at.add(channel * LANES);
+            let mut top = V::load(at(0));
             for channel in 1..channels {
-                let v = V::load(x.add(channel * steps[0]));
+                let v = V::load(at(channel));
                 top = v.if_greater(top, v, top);
             }
             let mut total = V::splat(0.0);
             for channel in 0..channels {
-                let power = exp(V::load(x.add(channel * steps[0])).sub(top));
-                power.store(y.add(channel * steps[1]));
+                let power = exp(V::load(at(channel)).sub(top));
+                power.store(at(channel));
                 total = total.add(power);
             }
             for channel in 0..channels {
-                let at = y.add(channel * steps[1]);
-                V::load(at).div(total).store(at);
+                V::load(at(channel)).div(total).store(at(channel));
             }
         }
     }

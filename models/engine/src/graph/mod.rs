@@ -13,6 +13,7 @@ mod shapes;
 
 pub use axis::Axis;
 pub use number::Number;
+pub(crate) use shapes::{axes, kernel};
 
 use candle_core::Tensor;
 use std::collections::BTreeMap;

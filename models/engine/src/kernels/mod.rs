@@ -2,3 +2,4 @@
 //! Everything here works on raw addresses; the plans check them once, when they are compiled.
 
 pub(crate) mod plane;
+pub(crate) mod volume;

@@ -2,18 +2,18 @@
 //! Shapes: in `[images, channels, depth, rows, columns]`, out the same for every wanted node.
 //! Exactness: profile [`PROFILE`]. A value's bits depend on graph, weights and input, never on threads, batch mates or
 //! instruction set; a task computes whole output elements, and which form a layer takes depends on its shape only.
-//! Executors: planes (all depths 1), volumes, and the plain form for what neither takes.
+//! Executors: planes (all depths 1) and volumes; each computes by the plain form what it has no fast form for.
 //! Errors: [`EngineError`] when compiled; an input of another length when run. NaN passes and is the caller's to refuse.
 
 mod arena;
 mod crew;
 mod plane;
+mod volume;
 
 use crate::EngineError;
-use crate::graph::{Graph, Node, Shape, Weights, plain};
+use crate::graph::{Graph, Node, Shape, Weights};
 use crate::isa::Isa;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
 
 pub(crate) use crew::Crew;
 pub use crew::with_threads;
@@ -86,7 +86,7 @@ impl Plan {
         let job = Job { graph, weights, shapes: &shapes, wanted, needed: needed(graph, wanted) };
         let planes = shapes.iter().all(|shape| shape.extent[0] == 1);
         let executor: Box<dyn Executor> =
-            if planes { Box::new(plane::Planes::new(&job)?) } else { Box::new(Plainly::new(&job)) };
+            if planes { Box::new(plane::Planes::new(&job)?) } else { Box::new(volume::Volume::new(&job)?) };
         let seed = graph.ops().iter().enumerate().find_map(|(node, op)| {
             (matches!(op, crate::graph::Op::Seed { .. }) && job.needed[node]).then(|| shapes[node])
         });
@@ -186,79 +186,4 @@ fn needed(graph: &Graph, wanted: &[Node]) -> Vec<bool> {
         }
     }
     needed
-}
-
-/// Every operation by its plain form: slow, exact, and able to run every graph.
-struct Plainly {
-    graph: Graph,
-    weights: Weights,
-    shapes: Vec<Shape>,
-    wanted: Vec<Node>,
-    needed: Vec<bool>,
-    /// The operation after which nobody reads a node any more; none for a wanted one.
-    last: Vec<usize>,
-}
-
-impl Plainly {
-    fn new(job: &Job<'_>) -> Self {
-        let mut last = vec![usize::MAX; job.shapes.len()];
-        for (node, op) in job.graph.ops().iter().enumerate().filter(|(node, _)| job.needed[*node]) {
-            for read in op.reads() {
-                last[read.index()] = node;
-            }
-        }
-        for node in job.wanted {
-            last[node.index()] = usize::MAX;
-        }
-        Self {
-            last,
-            graph: job.graph.clone(),
-            weights: job.weights.clone(),
-            shapes: job.shapes.to_vec(),
-            wanted: job.wanted.to_vec(),
-            needed: job.needed.clone(),
-        }
-    }
-}
-
-impl Executor for Plainly {
-    fn image(&self, x: &[f32], seed: Seeder<'_>, out: &mut [&mut [f32]], _crew: &Crew) -> Result<(), EngineError> {
-        let mut values: Vec<Vec<f32>> = Vec::with_capacity(self.shapes.len());
-        for (node, op) in self.graph.ops().iter().enumerate() {
-            let value = match op {
-                _ if !self.needed[node] => Vec::new(),
-                crate::graph::Op::Input => x.to_vec(),
-                crate::graph::Op::Seed { of } => seed(&values[of.index()])?,
-                op => {
-                    let reads: Vec<&[f32]> = op.reads().iter().map(|read| values[read.index()].as_slice()).collect();
-                    plain::compute(op, Node(node), &self.shapes, &self.weights, &reads)?
-                }
-            };
-            values.push(value);
-            for read in op.reads().iter().filter(|read| self.last[read.index()] == node) {
-                values[read.index()] = Vec::new();
-            }
-        }
-        for (out, node) in out.iter_mut().zip(&self.wanted) {
-            out.copy_from_slice(&values[node.index()]);
-        }
-        Ok(())
-    }
-
-    fn memory(&self) -> Memory {
-        let tensors = self.weights.values().map(|tensor| tensor.elem_count() * 4).sum();
-        let (mut held, mut most) = (0, 0);
-        for (node, op) in self.graph.ops().iter().enumerate().filter(|(node, _)| self.needed[*node]) {
-            held += self.shapes[node].len() * 4;
-            most = most.max(held);
-            let ended: BTreeSet<Node> = op.reads().into_iter().filter(|read| self.last[read.index()] == node).collect();
-            held -= ended.iter().map(|read| self.shapes[read.index()].len() * 4).sum::<usize>();
-        }
-        Memory { weights_bytes: tensors, arena_bytes: most }
-    }
-
-    fn steps(&self) -> Vec<String> {
-        let ops = self.graph.ops().iter().zip(&self.needed).filter(|(_, needed)| **needed);
-        ops.map(|(op, _)| format!("plain {}", op.name())).collect()
-    }
 }
