@@ -10,3 +10,4 @@ mod networks;
 mod parity;
 mod parity_networks;
 mod textbook;
+mod volumes;
