@@ -53,7 +53,8 @@ def pytorch(name, x, batch, threads, task, data, cache):
 
     def grad_cam():
         kept = {}
-        layer = {"resnet18": "layer4", "densenet121": "features", "unet": "m"}[name]
+        # the last map before the head; the result is of its size, as ours
+        layer = {"resnet18": "layer4", "densenet121": "features", "unet": "c.3"}[name]
 
         def keep(_module, _inputs, out):
             if name == "densenet121":  # the map after the last ReLU; torchvision's own works in place, hence the copy
@@ -66,8 +67,7 @@ def pytorch(name, x, batch, threads, task, data, cache):
         hook.remove()
         (gradient,) = torch.autograd.grad(score(y), kept["map"])
         with torch.no_grad():
-            cam = F.relu((gradient.mean((2, 3), keepdim=True) * kept["map"]).sum(1, keepdim=True))
-            return F.interpolate(cam, x.shape[2:], mode="bilinear", align_corners=False).numpy()
+            return F.relu((gradient.mean((2, 3), keepdim=True) * kept["map"]).sum(1, keepdim=True)).numpy()
 
     def integrated_gradients():
         result = []

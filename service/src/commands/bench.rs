@@ -1,8 +1,9 @@
 //! `vidimus model bench`: a network's time, asked for from outside, through the path that research runs take.
-//! A line "run" on standard input runs the task once and answers a line of JSON: `wall_ms` and the `digest` (SHA-256) of
-//! the result's f32, little endian. "write FILE" does the same and keeps the result as tensor `output` in a safetensors file.
-//! Shapes: `--input` holds a tensor `input`, `[images, channels, (depth,) rows, columns]`, already prepared; a batch takes
-//! its images in order, from the first again where there are too few. Nothing is logged and no site is opened.
+//! A line "run" on standard input runs the task once and answers a line of JSON: `wall_ms` and the `digest` (SHA-256)
+//! of the result's f32, little endian. "write FILE" does the same and keeps the result as tensor `output` in a
+//! safetensors file. Nothing is logged and no site is opened.
+//! Shapes: `--input` holds a tensor `input`, `[images, channels, (depth,) rows, columns]`, already prepared; a batch
+//! takes its images in order, from the first again where there are too few.
 //! The score behind maps is the last class, in a segmentation added up over the image.
 //! Errors: files that cannot be read, an input that the network does not take, a line that is neither.
 

@@ -1,7 +1,8 @@
 //! Whole networks and what explanations are made of, against PyTorch and Captum: `tests/peers/golden`.
 //! Held: outputs of small networks of each family; on two of them the score, the input's gradient, the noise-averaged
 //! gradient, the integrated gradients and Grad-CAM, by seeded plans.
-//! A line `parity | network | ...` or `parity | map | ...` a figure goes to standard error, for `tests/peers/run parity`.
+//! A line `parity | network | ...` or `parity | map | ...` a figure goes to standard error, for the table of
+//! `tests/peers/run parity`.
 
 use std::collections::BTreeMap;
 
