@@ -52,22 +52,19 @@ def pytorch(name, x, batch, threads, task, data, cache):
             return net(x).numpy()
 
     def grad_cam():
-        kept = {}
-        # the last map before the head; the result is of its size, as ours
-        layer = {"resnet18": "layer4", "densenet121": "features", "unet": "c.3"}[name]
-
-        def keep(_module, _inputs, out):
-            if name == "densenet121":  # the map after the last ReLU; torchvision's own works in place, hence the copy
-                kept["map"] = F.relu(out).requires_grad_()
-                return kept["map"].clone()
-            kept["map"] = out.requires_grad_()
-
-        hook = net.get_submodule(layer).register_forward_hook(keep)
-        y = net(x)
-        hook.remove()
-        (gradient,) = torch.autograd.grad(score(y), kept["map"])
+        """At the last map before the head; the result is of its size, as ours."""
+        if name == "densenet121":
+            kept = F.relu(net.features(x)).requires_grad_()
+            y = net.classifier(kept.mean((2, 3)))
+        else:
+            maps = []
+            layer = net.get_submodule({"resnet18": "layer4", "unet": "c.3"}[name])
+            hook = layer.register_forward_hook(lambda _module, _inputs, out: maps.append(out.requires_grad_()))
+            y, (kept,) = net(x), maps
+            hook.remove()
+        (gradient,) = torch.autograd.grad(score(y), kept)
         with torch.no_grad():
-            return F.relu((gradient.mean((2, 3), keepdim=True) * kept["map"]).sum(1, keepdim=True)).numpy()
+            return F.relu((gradient.mean((2, 3), keepdim=True) * kept).sum(1, keepdim=True)).numpy()
 
     def integrated_gradients():
         result = []
