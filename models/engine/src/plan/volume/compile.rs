@@ -2,7 +2,7 @@
 //! Errors: [`EngineError`] of weights; a place outside its buffer.
 
 use super::conv::{self, Packed};
-use super::layout::{Base, Buffer, Place};
+use super::layout::{Base, Buffer, Place, Slab, slabs};
 use super::lower::{Convolution, Lowered, lower};
 use super::run::Work;
 use crate::EngineError;
@@ -12,15 +12,15 @@ use crate::kernels::volume::rows::Each;
 use crate::plan::Job;
 use crate::plan::arena::{Tenant, place};
 
-/// The steps, and the floats of the buffer that they share.
-pub(super) fn compile(job: &Job<'_>) -> Result<(Vec<Work>, usize), EngineError> {
+/// The steps, and the slabs that they share; where all is small, there is one.
+pub(super) fn compile(job: &Job<'_>, small: usize) -> Result<(Vec<Work>, Vec<Slab>), EngineError> {
     let mut compiler = Compiler::new(job);
     compiler.fuse();
     compiler.join();
     let order = compiler.order();
-    compiler.lay_out(&order);
+    compiler.lay_out(&order, small);
     let steps = order.iter().map(|made| compiler.step(made)).collect::<Result<Vec<_>, _>>()?;
-    Ok((steps, compiler.floats))
+    Ok((steps, compiler.slabs))
 }
 
 /// A step in the order of computation.
@@ -48,8 +48,8 @@ struct Compiler<'a> {
     /// Where a value lies that only the caller reads.
     out: Vec<Option<usize>>,
     buffers: Vec<Buffer>,
-    offsets: Vec<usize>,
-    floats: usize,
+    offsets: Vec<(usize, usize)>,
+    slabs: Vec<Slab>,
 }
 
 impl<'a> Compiler<'a> {
@@ -71,8 +71,8 @@ impl<'a> Compiler<'a> {
         }
         let buffers = job.shapes.iter().map(|&shape| Buffer { shape, gap: 0 }).collect();
         let (fused, within) = (vec![None; count], vec![None; count]);
-        let (out, offsets) = (vec![None; count], vec![0; count]);
-        Self { job, lowered, needed, readers, wanted, fused, within, out, buffers, offsets, floats: 0 }
+        let (out, offsets) = (vec![None; count], vec![(0, 0); count]);
+        Self { job, lowered, needed, readers, wanted, fused, within, out, buffers, offsets, slabs: Vec::new() }
     }
 
     /// Puts activations into the convolutions that nobody else reads.
@@ -181,7 +181,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Gaps by what reads each buffer, lives by the steps, then offsets.
-    fn lay_out(&mut self, order: &[Made]) {
+    fn lay_out(&mut self, order: &[Made], small: usize) {
         let mut lives: Vec<Option<(usize, usize)>> = vec![None; self.lowered.len()];
         for (step, made) in order.iter().enumerate() {
             let (reads, writes) = self.touched(made);
@@ -207,10 +207,15 @@ impl<'a> Compiler<'a> {
         };
         let tenants: Vec<Tenant> = homes.iter().map(|&node| tenant(node)).collect();
         let (offsets, floats) = place(&tenants);
-        for (node, offset) in homes.into_iter().zip(offsets) {
-            self.offsets[node] = offset;
+        let (places, slabs) = if floats > small {
+            slabs(&tenants, &offsets)
+        } else {
+            (offsets.into_iter().map(|offset| (0, offset)).collect(), vec![Slab { floats, dies: order.len() }])
+        };
+        for (node, place) in homes.into_iter().zip(places) {
+            self.offsets[node] = place;
         }
-        self.floats = floats;
+        self.slabs = slabs;
     }
 
     /// Where a node's value lies, checked; `behind` floats after it may be read.
@@ -223,7 +228,7 @@ impl<'a> Compiler<'a> {
             return Ok(place);
         }
         let place = self.buffers[home].place(self.offsets[home], first, shape.channels);
-        place.check(node, self.floats, SLACK)?;
+        place.check(node, self.slabs.get(self.offsets[home].0).map_or(0, |slab| slab.floats), SLACK)?;
         Ok(place)
     }
 

@@ -18,8 +18,8 @@ use crate::lanes::LANES;
 const WINOGRAD_INPUTS: usize = 4;
 /// Output channels likewise.
 const WINOGRAD_OUTPUTS: usize = 4;
-/// Input channels from which on blocks of 4 may be taken. With fewer they gain a quarter, and cost a digit: the published
-/// tissue network's logits are off by 4e-5 of the largest instead of 3e-6.
+/// Input channels from which on blocks of 4 may be taken. With fewer they gain a quarter and cost a digit: the
+/// published tissue network's logits are off by 4e-5 of the largest instead of 3e-6.
 const FOUR_INPUTS: usize = 12;
 /// Floats of scratch that a stretch of columns aims at, so that it stays in the second cache.
 const SCRATCH: usize = 160 * 1024;

@@ -7,14 +7,15 @@ use crate::EngineError;
 use crate::graph::Shape;
 use crate::kernels::volume::SLACK;
 use crate::lanes::LANES;
+use crate::plan::arena::Tenant;
 
 /// The memory that a value lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Base {
     /// The image that the caller gives.
     Input,
-    /// The plan's own buffer.
-    Arena,
+    /// One of the plan's own slabs.
+    Arena(usize),
     /// What the caller gets for one of the wanted nodes.
     Out(usize),
 }
@@ -46,11 +47,11 @@ impl Buffer {
         self.shape.extent[0] * self.depth() + SLACK
     }
 
-    /// The place of `channels` channels from `first`, the buffer lying at `offset`.
-    pub(super) fn place(&self, offset: usize, first: usize, channels: usize) -> Place {
+    /// The place of `channels` channels from `first`, the buffer lying at `offset` of `slab`.
+    pub(super) fn place(&self, (slab, offset): (usize, usize), first: usize, channels: usize) -> Place {
         let channel = self.shape.extent[1] * self.row();
         Place {
-            base: Base::Arena,
+            base: Base::Arena(slab),
             offset: offset + self.lead() + first * channel,
             channel,
             depth: self.depth(),
@@ -59,6 +60,33 @@ impl Buffer {
             shape: Shape { channels, ..self.shape },
         }
     }
+}
+
+/// Memory that is taken by itself and given back after its last step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Slab {
+    pub(super) floats: usize,
+    pub(super) dies: usize,
+}
+
+/// Cuts what tenants share into slabs that no tenant crosses; the slab and the offset there of each tenant.
+pub(super) fn slabs(tenants: &[Tenant], offsets: &[usize]) -> (Vec<(usize, usize)>, Vec<Slab>) {
+    let mut order: Vec<usize> = (0..tenants.len()).collect();
+    order.sort_by_key(|&at| (offsets[at], at));
+    let (mut places, mut slabs) = (vec![(0, 0); tenants.len()], Vec::<Slab>::new());
+    let (mut start, mut end) = (0, 0);
+    for at in order {
+        if slabs.is_empty() || offsets[at] >= end {
+            start = offsets[at];
+            slabs.push(Slab::default());
+        }
+        end = end.max(offsets[at] + tenants[at].floats);
+        places[at] = (slabs.len() - 1, offsets[at] - start);
+        if let Some(slab) = slabs.last_mut() {
+            *slab = Slab { floats: end - start, dies: slab.dies.max(tenants[at].dies) };
+        }
+    }
+    (places, slabs)
 }
 
 /// Where a value lies, in floats from the base.

@@ -4,7 +4,7 @@
 //! `kernels::volume` for the order of every sum. Operations that have no fast form are computed by `graph::plain`, so
 //! every graph is taken.
 //! Memory: one buffer in which values share places when their lives do not meet; parts of a concatenation are written
-//! where it wants them; a wanted value that nobody reads is written where the caller wants it.
+//! where it wants them; a large buffer is cut where no value crosses, and given back part by part; a wanted value that nobody reads is written where the caller wants it.
 //! Errors: [`EngineError`] of weights and shapes when compiled.
 
 mod compile;
@@ -19,7 +19,7 @@ use super::{Crew, Executor, Job, Memory, Seeder};
 use crate::EngineError;
 use crate::graph::{Graph, Node, Shape, Weights, plain};
 use crate::lanes::LANES;
-use layout::Place;
+use layout::{Place, Slab};
 use run::{Address, Run, Work};
 use std::sync::{Mutex, PoisonError};
 
@@ -30,7 +30,7 @@ const KEPT: usize = 64 << 20;
 pub(crate) struct Volume {
     steps: Vec<Work>,
     tasks: Vec<usize>,
-    floats: usize,
+    slabs: Vec<Slab>,
     scratch: usize,
     graph: Graph,
     weights: Weights,
@@ -41,14 +41,19 @@ pub(crate) struct Volume {
 impl Volume {
     /// Compiles the job.
     pub(crate) fn new(job: &Job<'_>) -> Result<Self, EngineError> {
-        let (steps, floats) = compile::compile(job)?;
+        Self::compiled(job, KEPT)
+    }
+
+    /// The same, with one buffer for all up to `small` floats.
+    fn compiled(job: &Job<'_>, small: usize) -> Result<Self, EngineError> {
+        let (steps, slabs) = compile::compile(job, small)?;
         let tasks = steps.iter().map(Work::tasks).collect();
         let scratch = steps.iter().map(Work::scratch).max().unwrap_or(0).next_multiple_of(LANES);
         // whole weights are kept only for what the plain form computes
         let plainly = steps.iter().any(|step| matches!(step, Work::Plain { .. }));
         let weights = if plainly { job.weights.clone() } else { Weights::new() };
         let (graph, shapes) = (job.graph.clone(), job.shapes.to_vec());
-        Ok(Self { steps, tasks, floats, scratch, graph, weights, shapes, kept: Mutex::new(Vec::new()) })
+        Ok(Self { steps, tasks, slabs, scratch, graph, weights, shapes, kept: Mutex::new(Vec::new()) })
     }
 
     fn take(&self, floats: usize) -> Vec<f32> {
@@ -126,31 +131,40 @@ fn aligned(memory: &mut [f32]) -> *mut f32 {
 
 impl Executor for Volume {
     fn image(&self, x: &[f32], seed: Seeder<'_>, out: &mut [&mut [f32]], crew: &Crew) -> Result<(), EngineError> {
-        let mut arena = self.take(self.floats + LANES);
+        let mut arena: Vec<Vec<f32>> = self.slabs.iter().map(|slab| self.take(slab.floats + LANES)).collect();
         let mut scratch: Vec<Vec<f32>> = (0..crew.threads()).map(|_| vec![0.0; self.scratch + LANES]).collect();
         let run = Run {
             isa: crew.isa(),
             input: x,
-            arena: Address(aligned(&mut arena)),
+            arena: arena.iter_mut().map(|slab| Address(aligned(slab))).collect(),
             outs: out.iter_mut().map(|out| Address(out.as_mut_ptr())).collect(),
             scratch: scratch.iter_mut().map(|scratch| Address(aligned(scratch))).collect(),
         };
         let mut at = 0;
         while at < self.steps.len() {
-            let parallel = self.tasks[at..].iter().take_while(|&&tasks| tasks > 0).count();
+            // a step ends a stretch where a slab dies: its memory goes back at once
+            let dies = |step: usize| self.slabs.iter().any(|slab| slab.dies == step);
+            let ready = self.tasks[at..].iter().take_while(|&&tasks| tasks > 0).count();
+            let parallel = (at..at + ready).position(dies).map_or(ready, |step| step + 1);
             crew.run(&self.tasks[at..at + parallel], &|op, index, worker| {
                 // SAFETY: every place was checked against these buffers when the plan was compiled; the crew gives each
                 // index to one worker and ends an operation before the next.
                 unsafe { self.steps[at + op].task(&run, index, run.scratch[worker].0) };
             });
             at += parallel;
-            if let Some(work) = self.steps.get(at) {
+            if parallel == 0
+                && let Some(work) = self.steps.get(at)
+            {
                 self.alone(&run, work, seed)?;
                 at += 1;
             }
+            for (slab, memory) in self.slabs.iter().zip(&mut arena).filter(|(slab, _)| slab.dies < at) {
+                debug_assert!(slab.dies < self.steps.len());
+                *memory = Vec::new();
+            }
         }
         drop(run);
-        self.give_back(arena);
+        arena.into_iter().filter(|slab| !slab.is_empty()).for_each(|slab| self.give_back(slab));
         Ok(())
     }
 
@@ -159,7 +173,8 @@ impl Executor for Volume {
             Work::Convolution { packed, .. } => packed.bytes(),
             _ => 0,
         };
-        Memory { weights_bytes: self.steps.iter().map(packed).sum(), arena_bytes: (self.floats + self.scratch) * 4 }
+        let floats: usize = self.slabs.iter().map(|slab| slab.floats).sum();
+        Memory { weights_bytes: self.steps.iter().map(packed).sum(), arena_bytes: (floats + self.scratch) * 4 }
     }
 
     fn steps(&self) -> Vec<String> {

@@ -24,7 +24,8 @@ unsafe impl Sync for Address {}
 pub(super) struct Run<'a> {
     pub(super) isa: Isa,
     pub(super) input: &'a [f32],
-    pub(super) arena: Address,
+    /// One a slab.
+    pub(super) arena: Vec<Address>,
     pub(super) outs: Vec<Address>,
     /// One a worker.
     pub(super) scratch: Vec<Address>,
@@ -35,7 +36,7 @@ impl Run<'_> {
     pub(super) fn base(&self, place: &Place) -> *mut f32 {
         match place.base {
             Base::Input => self.input.as_ptr().cast_mut(),
-            Base::Arena => self.arena.0,
+            Base::Arena(slab) => self.arena[slab].0,
             Base::Out(at) => self.outs[at].0,
         }
     }

@@ -282,3 +282,25 @@ proptest! {
         prop_assert_eq!(&net.run(input, &[y], &x, 1)[0], &net.plain::<f32>(input, &x)[y.index()]);
     }
 }
+
+/// Proves: REQ-ENG-086
+#[test]
+fn memory_given_back_part_by_part_changes_no_bit() {
+    use crate::plan::{Crew, Executor, Job, needed};
+    let (net, wanted) = everything();
+    let input = Shape::volume(2, [10, 10, 18]);
+    let shapes = net.graph.shapes(&net.weights, input).unwrap();
+    let needed = needed(&net.graph, &wanted);
+    let job = Job { graph: &net.graph, weights: &net.weights, shapes: &shapes, wanted: &wanted, needed };
+    let x = noise(6, input.len());
+    let run = |small: usize| {
+        let volume = super::Volume::compiled(&job, small).unwrap();
+        let mut values: Vec<Vec<f32>> = wanted.iter().map(|node| vec![0.0; shapes[node.index()].len()]).collect();
+        let mut out: Vec<&mut [f32]> = values.iter_mut().map(Vec::as_mut_slice).collect();
+        volume.image(&x, &|_| Ok(Vec::new()), &mut out, &Crew::new(1, Isa::current())).unwrap();
+        (volume.slabs.len(), values)
+    };
+    let ((one, whole), (several, parts)) = (run(usize::MAX), run(0));
+    assert!(one == 1 && several > 1, "{several}");
+    assert!(whole == parts);
+}
