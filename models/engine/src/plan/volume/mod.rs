@@ -4,7 +4,8 @@
 //! `kernels::volume` for the order of every sum. Operations that have no fast form are computed by `graph::plain`, so
 //! every graph is taken.
 //! Memory: one buffer in which values share places when their lives do not meet; parts of a concatenation are written
-//! where it wants them; a large buffer is cut where no value crosses, and given back part by part; a wanted value that nobody reads is written where the caller wants it.
+//! where it wants them; a wanted value that nobody reads is written where the caller wants it; a large buffer is cut
+//! where no value crosses, and given back part by part.
 //! Errors: [`EngineError`] of weights and shapes when compiled.
 
 mod compile;
