@@ -155,6 +155,8 @@ class Comparison:
                 self.measure(name, 1, threads, "integrated-gradients", ("pytorch",))
 
     def training_step(self):
+        if not self.training.exists():
+            raise RuntimeError("the engine has no example `training` to be built")
         for threads in (1, 2):
             environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
             with Worker([self.training, "--serve"], environment) as ours, \

@@ -205,7 +205,8 @@ fn class_activation(maps_and_gradients: &[Values]) -> Values {
     for image in 0..maps.images {
         let mut cam = vec![0f32; space];
         for (map, gradient) in maps.image(image).chunks_exact(space).zip(gradients.image(image).chunks_exact(space)) {
-            let weight = gradient.iter().sum::<f32>() / space as f32;
+            // in f64: a plain f32 sum over a large map is off in the third digit
+            let weight = (gradient.iter().map(|value| f64::from(*value)).sum::<f64>() / space as f64) as f32;
             cam.iter_mut().zip(map).for_each(|(sum, value)| *sum += weight * value);
         }
         values.extend(cam.into_iter().map(|value| value.max(0.0)));
