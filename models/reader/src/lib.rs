@@ -11,6 +11,7 @@ mod bundle;
 mod contract;
 mod explain;
 mod guard;
+pub mod measure;
 mod model;
 mod read;
 mod reading;

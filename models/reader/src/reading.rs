@@ -7,6 +7,7 @@ use vidimus_log::Digest;
 use crate::{
     bundle::Coding,
     explain::{Region, Saliency},
+    measure::Spread,
 };
 
 /// A number within 0..=1 that is meant as a probability.
@@ -97,6 +98,9 @@ pub struct Measurement {
     pub value: f64,
     /// UCUM unit.
     pub unit: String,
+    /// How far it may be off, and by which model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncertainty: Option<Spread>,
 }
 
 /// Something a reader should know, as a code and a sentence.

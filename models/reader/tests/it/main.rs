@@ -7,6 +7,10 @@ mod bundle;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
+mod measure_data;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod saliency;
