@@ -109,7 +109,7 @@ fn a_published_network_is_imported_run_and_logged_as_research_and_reads_nothing_
     assert_eq!((&object["profile"], &object["purpose"]), (&"f32-exact".into(), &"research".into()));
     assert_eq!(object["weights_sha256"], candidate["weights_sha256"]);
     assert_eq!(object["outputs"][0]["shape"], serde_json::json!([2, 3, 5, 6, 7]));
-    assert_eq!(object["outputs"][1]["shape"], serde_json::json!([5, 6, 7]));
+    assert_eq!(object["outputs"][1]["shape"], serde_json::json!([2, 5, 6, 7]));
     assert!(object["notice"].as_str().unwrap().contains("not for clinical use"));
     let receipt = Path::new(object["files"]["receipt"].as_str().unwrap());
     let key = dir.join("log.vkey");

@@ -78,7 +78,10 @@ pub(super) fn run(verb: &Model, common: &Common) -> anyhow::Result<ExitCode> {
             let house = House::open(&dir)?;
             let candidate = research::import(&house, &files, weights, name.as_deref())?;
             output.result(&imported(&candidate), || {
-                format!("{}: a {} of {} numbers, {NOTICE}", candidate.name, candidate.family(), candidate.parameters())
+                let (name, family, numbers) = (&candidate.name, candidate.family(), candidate.parameters());
+                let mut lines = vec![format!("{name}: a {family} of {numbers} numbers, {NOTICE}")];
+                lines.extend(candidate.notes.iter().map(|note| format!("  {note}")));
+                lines.join("\n")
             })?;
             house.close()?;
             return Ok(ExitCode::SUCCESS);
@@ -165,6 +168,7 @@ fn imported(candidate: &Candidate) -> Value {
         "parameters": candidate.parameters(),
         "channels": network.channels,
         "outputs": network.outputs,
+        "notes": candidate.notes,
         "registered": { "entry_id": candidate.registered.entry_id.to_string(), "index": candidate.registered.index },
     })
 }
@@ -177,6 +181,7 @@ fn run_text(object: &Value) -> String {
         let value = measured["value"].as_f64().unwrap_or_default();
         lines.push(format!("  {:<28} {value:>14.1} {}", word(&measured["name"]), word(&measured["unit"])));
     }
+    lines.extend(object["notes"].as_array().into_iter().flatten().map(|note| format!("  {}", word(note))));
     for (name, path) in object["files"].as_object().into_iter().flatten() {
         lines.push(format!("  {name}: {}", word(path)));
     }

@@ -52,13 +52,31 @@ impl Files {
     }
 
     /// The network that they are.
-    fn build(&self) -> anyhow::Result<(Description, Network, Format)> {
+    fn build(&self) -> anyhow::Result<Built> {
         let text = std::str::from_utf8(&self.architecture).context("architecture: the file is not UTF-8 text")?;
-        let description = Description::parse(text)?;
+        let mut description = Description::parse(text)?;
         let (weights, format) = read_weights(&self.weights)?;
         let network = Network::build(&description, weights)?;
-        Ok((description, network, format))
+        let mut notes = Vec::new();
+        let named = description.labels.len();
+        if named != 0 && named != network.outputs {
+            // a structure is never called by a name that may be another's
+            notes.push(format!(
+                "labels: {named} names for {} channels of the output; none is used, channels go by number",
+                network.outputs
+            ));
+            description.labels.clear();
+        }
+        Ok(Built { description, network, format, notes })
     }
+}
+
+/// A network as the files say it.
+struct Built {
+    description: Description,
+    network: Network,
+    format: Format,
+    notes: Vec<String>,
 }
 
 fn bounded(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
@@ -88,6 +106,8 @@ pub(crate) struct Candidate {
     pub root: Digest,
     /// Its `model_registered` entry.
     pub registered: Receipt,
+    /// What people should know of how its files fit each other.
+    pub notes: Vec<String>,
 }
 
 fn folder(house: &House, name: &str) -> PathBuf {
@@ -113,11 +133,11 @@ pub(crate) fn import(house: &House, files: &Files, weights: &Path, name: Option<
         anyhow::ensure!(there.root == files.root(), "{name}: another candidate has this name; choose one with --name");
         return Ok(there);
     }
-    let (description, network, format) = files.build().inspect_err(|_| {
+    let built = files.build().inspect_err(|_| {
         let text = "a network was not imported: its files do not fit each other or are not taken in";
         incident(house, "import-refused", Digest::of(&files.weights), text);
     })?;
-    let registered = register(house, &name, files, &description)?;
+    let registered = register(house, &name, files, &built.description)?;
     fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let record = Record { name: name.clone(), registered: registered.entry_id.to_string() };
     for (file, bytes) in [
@@ -130,11 +150,13 @@ pub(crate) fn import(house: &House, files: &Files, weights: &Path, name: Option<
         let path = folder.join(file);
         fs::write(&path, bytes).with_context(|| format!("{}: cannot be written", path.display()))?;
     }
+    let Built { description, network, format, notes } = built;
     Ok(Candidate {
         name,
         description,
         network,
         format,
+        notes,
         weights: Digest::of(&files.weights),
         architecture: Digest::of(&files.architecture),
         root: files.root(),
@@ -202,9 +224,10 @@ impl Candidate {
                 );
             }
         }
-        let (description, network, format) = files.build()?;
+        let Built { description, network, format, notes } = files.build()?;
         Ok(Self {
             name: record.name,
+            notes,
             description,
             network,
             format,

@@ -1,12 +1,17 @@
 //! What a research run leaves in its folder: the raw tensors, and the finished result in the patient's space with its measures.
-//! Shapes: `output` `[images, channels, (depth,) rows, columns]` of f32; `labels` the spatial axes of the first image, u8.
+//! Shapes: `output` `[images, channels, (depth,) rows, columns]` of f32; `labels` u8, the spatial axes, before them the images
+//! where there are several.
 //! Units: mm3 and mm2 where the input has a spacing, else pixels; shares in percent. UCUM.
 //! Errors: a file that cannot be written, a result that is not finite.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use vidimus_imaging::{
     Volume,
     volume::{Interpolation, write_nifti},
@@ -19,6 +24,9 @@ use super::{
     NOTICE,
     input::{Input, Place},
 };
+
+/// Values that are turned into bytes at a time.
+const CHUNK: usize = 1 << 16;
 
 /// The network's raw result, without the padding that the input was given.
 pub(super) struct Raw {
@@ -45,15 +53,18 @@ impl Raw {
         &self.values[channel * self.space()..][..self.space()]
     }
 
-    /// The largest channel at each place of the first image; of equal ones the first.
+    /// The largest channel at each place of each image; of equal ones the first.
     pub(super) fn labels(&self) -> Vec<u8> {
-        let mut best = self.channel(0).to_vec();
-        let mut labels = vec![0u8; self.space()];
-        for channel in 1..self.channels {
-            let each = best.iter_mut().zip(&mut labels).zip(self.channel(channel));
-            for ((best, label), value) in each {
-                if *value > *best {
-                    (*best, *label) = (*value, u8::try_from(channel).unwrap_or(u8::MAX));
+        let space = self.space();
+        let mut labels = vec![0u8; self.images * space];
+        let images = self.values.chunks_exact(self.channels * space).zip(labels.chunks_exact_mut(space));
+        for (image, labels) in images {
+            let mut best = image[..space].to_vec();
+            for (channel, values) in image.chunks_exact(space).enumerate().skip(1) {
+                for ((best, label), value) in best.iter_mut().zip(&mut *labels).zip(values) {
+                    if *value > *best {
+                        (*best, *label) = (*value, u8::try_from(channel).unwrap_or(u8::MAX));
+                    }
                 }
             }
         }
@@ -66,19 +77,14 @@ pub(super) struct Written {
     pub outputs: Vec<Value>,
     pub measurements: Vec<Value>,
     pub files: Vec<(&'static str, PathBuf)>,
-    /// Digest over the raw output.
-    pub digest: Digest,
-}
-
-fn bytes_of(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// Writes `outputs.safetensors` and, for pictures and volumes, the finished result.
-/// `averaged` stands for the first channel's probability in the finished result, where there is one.
+/// `digest` is that of the raw result; `averaged` stands for the first channel's probability in the finished result, where
+/// there is one.
 pub(super) fn write(
     out: &Path,
-    raw: &Raw,
+    (raw, digest): (&Raw, Digest),
     averaged: Option<Vec<f32>>,
     input: &Input,
     description: &Description,
@@ -86,13 +92,8 @@ pub(super) fn write(
     let kind = description.output(raw.channels);
     let compete = kind == OutputKind::Labels && raw.channels > 1 && raw.channels <= 256;
     let labels = compete.then(|| raw.labels());
-    let mut written = Written {
-        outputs: Vec::new(),
-        measurements: Vec::new(),
-        files: Vec::new(),
-        digest: Digest::of(&bytes_of(&raw.values)),
-    };
-    tensors(out, raw, labels.as_deref(), &mut written)?;
+    let mut written = Written { outputs: Vec::new(), measurements: Vec::new(), files: Vec::new() };
+    tensors(out, (raw, digest), labels.as_deref(), &mut written)?;
     match &input.place {
         Place::Tensor => {}
         Place::Picture { rows, columns, spacing_mm } => {
@@ -112,19 +113,55 @@ pub(super) fn write(
     Ok(written)
 }
 
-fn tensors(out: &Path, raw: &Raw, labels: Option<&[u8]>, written: &mut Written) -> anyhow::Result<()> {
-    use safetensors::{Dtype, tensor::TensorView};
-    let output = bytes_of(&raw.values);
-    let space = raw.extent[usize::from(raw.planar)..].to_vec();
-    let mut views = vec![("output", TensorView::new(Dtype::F32, raw.dims(), &output)?)];
-    written.outputs.push(json!({ "name": "output", "shape": raw.dims(), "sha256": written.digest }));
+/// The digest of values as little-endian bytes, without a copy of them all.
+pub(super) fn digest_of(values: &[f32]) -> Digest {
+    let mut hash = Sha256::new();
+    values.chunks(CHUNK).for_each(|part| hash.update(bytes_of(part)));
+    Digest::from_bytes(hash.finalize().into())
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Writes the safetensors file value by value: the result of a whole volume is too large to be held twice.
+fn tensors(
+    out: &Path,
+    (raw, digest): (&Raw, Digest),
+    labels: Option<&[u8]>,
+    written: &mut Written,
+) -> anyhow::Result<()> {
+    let length = raw.values.len() * 4;
+    let mut header = json!({
+        "__metadata__": { "purpose": NOTICE },
+        "output": { "dtype": "F32", "shape": raw.dims(), "data_offsets": [0, length] },
+    });
+    written.outputs.push(json!({ "name": "output", "shape": raw.dims(), "sha256": digest }));
     if let Some(labels) = labels {
-        views.push(("labels", TensorView::new(Dtype::U8, space.clone(), labels)?));
-        written.outputs.push(json!({ "name": "labels", "shape": space, "sha256": Digest::of(labels) }));
+        let mut dims = raw.extent[usize::from(raw.planar)..].to_vec();
+        if raw.images > 1 {
+            dims.insert(0, raw.images);
+        }
+        header["labels"] = json!({ "dtype": "U8", "shape": dims, "data_offsets": [length, length + labels.len()] });
+        written.outputs.push(json!({ "name": "labels", "shape": dims, "sha256": Digest::of(labels) }));
     }
-    let notice = std::collections::HashMap::from([("purpose".to_owned(), NOTICE.to_owned())]);
-    let bytes = safetensors::serialize(views, Some(notice))?;
-    put(out, "outputs.safetensors", &bytes, "outputs", written)
+    let mut header = serde_json::to_vec(&header)?;
+    // values begin at a multiple of 8, as the format's own writer has it
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let path = out.join("outputs.safetensors");
+    let wrote = || -> std::io::Result<()> {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for part in raw.values.chunks(CHUNK) {
+            file.write_all(&bytes_of(part))?;
+        }
+        file.write_all(labels.unwrap_or_default())?;
+        file.flush()
+    };
+    wrote().with_context(|| format!("{}: cannot be written", path.display()))?;
+    written.files.push(("outputs", path));
+    Ok(())
 }
 
 fn put(out: &Path, name: &str, bytes: &[u8], key: &'static str, written: &mut Written) -> anyhow::Result<()> {

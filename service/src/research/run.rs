@@ -7,13 +7,12 @@ use std::{path::Path, time::Instant};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use vidimus_engine::{Memory, PROFILE, Plan};
-use vidimus_log::Digest;
 
 use super::{
     Candidate, NOTICE, REFUSED,
     entries::Journal,
     input::{Input, Place, Source},
-    output::{self, Raw},
+    output::{self, Raw, digest_of},
 };
 use crate::site::House;
 
@@ -62,11 +61,12 @@ pub(crate) fn run(house: &House, candidate: &Candidate, input: &Path, out: &Path
             return Err(error.context(format!("{} failed (entry {})", candidate.name, receipt.index)));
         }
     };
-    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|value| value.to_le_bytes()).collect() };
-    let digests = [digest, Digest::of(&bytes(&input.values)), Digest::of(&bytes(&raw.values))];
+    let found = digest_of(&raw.values);
+    let digests = [digest, digest_of(&input.values), found];
     let receipt = journal.outcome(&intent, digests, started.elapsed())?;
     let averaged = clock.step("mirror", || mirrored(candidate, &plan, &input, &raw))?;
-    let written = clock.step("write", || output::write(out, &raw, averaged, &input, &candidate.description))?;
+    let written =
+        clock.step("write", || output::write(out, (&raw, found), averaged, &input, &candidate.description))?;
     let proof = out.join(receipt.file_name());
     std::fs::write(&proof, receipt.to_tlog_proof())
         .with_context(|| format!("{}: cannot be written", proof.display()))?;
@@ -87,6 +87,7 @@ pub(crate) fn run(house: &House, candidate: &Candidate, input: &Path, out: &Path
         "outputs": written.outputs,
         "measurements": written.measurements,
         "files": files,
+        "notes": candidate.notes,
         "receipt": {
             "entry_id": receipt.entry_id.to_string(),
             "index": receipt.index,

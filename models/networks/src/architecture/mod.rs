@@ -25,7 +25,10 @@ pub use description::{
 
 use crate::NetworkError;
 use tensors::Tensors;
-use vidimus_engine::{Graph, Weights};
+use vidimus_engine::{Graph, Shape, Weights};
+
+/// Halvings of one network at most.
+const LEVELS_MAX: usize = 12;
 
 /// A network: its graph, its weights, and what goes in and comes out.
 #[derive(Clone, Debug)]
@@ -62,12 +65,34 @@ impl Network {
             Family::HippodeepHippo => hippodeep::hippo(&mut tensors),
         }?;
         network.weights = tensors.finish()?;
-        network.multiple = network.multiple.max(description.preparation.size_multiple);
-        if !description.labels.is_empty() && description.labels.len() != network.outputs {
-            let problem =
-                format!("{} names for the {} channels of the output", description.labels.len(), network.outputs);
-            return Err(NetworkError::Setting { setting: "labels", problem });
+        // what both need: the network's halvings and what the description asks for
+        let (mut own, asked) = (network.multiple, description.preparation.size_multiple);
+        while !own.is_multiple_of(asked) {
+            own += network.multiple;
         }
+        network.multiple = own;
+        // weights that do not fit each other are refused here, not at the first run
+        network.graph.shapes(&network.weights, network.probe(description.family))?;
         Ok(network)
     }
+
+    /// A small input that the network takes, to hold its tensors to each other.
+    const fn probe(&self, family: Family) -> Shape {
+        let side = self.multiple * 64usize.div_ceil(self.multiple);
+        match (family, self.space) {
+            (Family::HippodeepHippo, _) => Shape::volume(self.channels, [48, 72, 64]),
+            (Family::HippodeepHead | Family::HippodeepAffine, _) => Shape::volume(self.channels, [64; 3]),
+            (_, SpaceKind::Volume) => Shape::volume(self.channels, [self.multiple; 3]),
+            (_, SpaceKind::Plane) => Shape::plane(self.channels, side, side),
+        }
+    }
+}
+
+/// What a network that halves its input so often needs as a divisor of its sides.
+fn halvings(levels: usize) -> Result<usize, NetworkError> {
+    if levels <= LEVELS_MAX {
+        return Ok(1 << levels);
+    }
+    let problem = format!("{levels} levels, at most {LEVELS_MAX} are taken in");
+    Err(NetworkError::Setting { setting: "weights", problem })
 }

@@ -1,5 +1,7 @@
-//! Convolutions in a row, as `torch.nn.Sequential` names them: `prefix.N.weight`, N rising, gaps for layers without tensors.
-//! Shared by MeshNet and DnCNN. Errors: [`NetworkError`] for names that make no such row.
+//! Convolutions in a row, in the order of the numbers in their names: `prefix.N.weight` as `torch.nn.Sequential` has it (gaps
+//! for layers without tensors), nested (`prefix.N.0.weight`, norm `prefix.N.1`), or `convN` with `bnN`, `N.conv` with `N.norm`.
+//! A norm belongs to the convolution before it; of equal numbers the convolution comes first; a name without a number is the
+//! last layer's. Shared by MeshNet and DnCNN. Errors: [`NetworkError`] for names that make no such row.
 
 use super::tensors::Tensors;
 use super::{Description, Order};
@@ -20,17 +22,14 @@ pub(super) struct Layer {
 
 /// The row's layers, of weights of `rank` dimensions.
 pub(super) fn layers(tensors: &mut Tensors, rank: usize) -> Result<Vec<Layer>, NetworkError> {
-    let mut places: Vec<(usize, String)> = Vec::new();
-    for name in tensors.names() {
-        let Some(stem) = name.strip_suffix(".weight") else { continue };
-        let number = stem.rsplit('.').next().and_then(|number| number.parse().ok());
-        let number = number.ok_or_else(|| NetworkError::Unknown { name: name.to_owned() })?;
-        places.push((number, stem.to_owned()));
+    let mut places: Vec<(Vec<usize>, bool, String)> = Vec::new();
+    for stem in tensors.names().filter_map(|name| name.strip_suffix(".weight")) {
+        places.push((numbers(stem), tensors.has_norm(stem), stem.to_owned()));
     }
     places.sort();
     let mut layers: Vec<Layer> = Vec::new();
-    for (_, stem) in places {
-        if tensors.has_norm(&stem) {
+    for (_, norm, stem) in places {
+        if norm {
             let unplaced = || NetworkError::Unknown { name: format!("{stem}.weight") };
             let last = layers.last_mut().filter(|layer| layer.norm.is_none()).ok_or_else(unplaced)?;
             last.norm = Some(stem);
@@ -45,6 +44,16 @@ pub(super) fn layers(tensors: &mut Tensors, rank: usize) -> Result<Vec<Layer>, N
         return Err(NetworkError::Setting { setting: "weights", problem });
     }
     Ok(layers)
+}
+
+/// The numbers in a name, in order: each part's, or its last digits; a name without any stands at the end.
+fn numbers(stem: &str) -> Vec<usize> {
+    let digits = |part: &str| {
+        let letters = part.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
+        part[letters..].parse().ok()
+    };
+    let found: Vec<usize> = stem.split('.').filter_map(digits).collect();
+    if found.is_empty() { vec![usize::MAX] } else { found }
 }
 
 /// Appends a layer whose size is kept, with norm and activation unless it is the last.

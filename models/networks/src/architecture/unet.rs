@@ -37,7 +37,8 @@ pub(super) fn build(description: &Description, tensors: &mut Tensors) -> Result<
     let bias = tensors.bias("o")?;
     let logits = graph.conv(x, "o.weight", bias.as_deref(), Window::ONE, 1);
     graph.set_output(logits);
-    Ok(Network { graph, weights: Weights::new(), channels, outputs, multiple: 1 << depth, space: SpaceKind::Plane })
+    let multiple = super::halvings(depth)?;
+    Ok(Network { graph, weights: Weights::new(), channels, outputs, multiple, space: SpaceKind::Plane })
 }
 
 /// Two convolutions of 3x3, each with norm and activation: `prefix.0`, `.1`, `.3`, `.4`.

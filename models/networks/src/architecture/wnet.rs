@@ -7,7 +7,7 @@
 use super::tensors::Tensors;
 use super::{Description, Network, Order, SpaceKind};
 use crate::NetworkError;
-use vidimus_engine::{Graph, Node, Pool, Weights, Window};
+use vidimus_engine::{Graph, Node, Pool, Upsampling, Weights, Window};
 
 struct Builder<'a> {
     graph: Graph,
@@ -35,7 +35,7 @@ pub(super) fn build(description: &Description, tensors: &mut Tensors) -> Result<
     }
     let mut graph = builder.graph;
     graph.set_output(x);
-    let multiple = 1 << levels;
+    let multiple = super::halvings(levels)?;
     Ok(Network { graph, weights: Weights::new(), channels, outputs, multiple, space: SpaceKind::Plane })
 }
 
@@ -53,15 +53,7 @@ impl Builder<'_> {
         }
         for up in 0..level {
             let prefix = format!("{prefix}.up_path.{up}");
-            let name = format!("{prefix}.up_layer.block.0");
-            let dims = self.tensors.take_rank(&format!("{name}.weight"), 4)?;
-            if dims[2..] != [2, 2] {
-                let found = format!("f32 {dims:?}");
-                return Err(NetworkError::Tensor { name: format!("{name}.weight"), expected: vec![0, 0, 2, 2], found });
-            }
-            let bias = self.tensors.bias(&name)?;
-            let grown =
-                self.graph.conv_transposed(x, &format!("{name}.weight"), bias.as_deref(), Window::plane(2, 0, 1));
+            let grown = self.grown(&format!("{prefix}.up_layer"), x)?;
             let skip = skips.pop().unwrap_or(x);
             let bridge = format!("{prefix}.conv_bridge_layer");
             let skip =
@@ -75,6 +67,26 @@ impl Builder<'_> {
         let bias = self.tensors.bias(&name)?;
         let logits = self.graph.conv(x, &format!("{name}.weight"), bias.as_deref(), Window::ONE, 1);
         Ok((logits, dims[0], level))
+    }
+
+    /// Twice the size: by a transposed convolution (`block.0`), or by bilinear steps and a 1x1 convolution (`block.1`).
+    fn grown(&mut self, prefix: &str, x: Node) -> Result<Node, NetworkError> {
+        let bilinear = format!("{prefix}.block.1");
+        if self.tensors.has(&format!("{bilinear}.weight")) {
+            let name = format!("{bilinear}.weight");
+            self.tensors.take_rank(&name, 4)?;
+            let bias = self.tensors.bias(&bilinear)?;
+            let x = self.graph.upsample(x, [1, 2, 2], Upsampling::Linear);
+            return Ok(self.graph.conv(x, &name, bias.as_deref(), Window::ONE, 1));
+        }
+        let name = format!("{prefix}.block.0.weight");
+        let dims = self.tensors.take_rank(&name, 4)?;
+        if dims[2..] != [2, 2] {
+            let found = format!("f32 {dims:?}");
+            return Err(NetworkError::Tensor { name, expected: vec![dims[0], dims[1], 2, 2], found });
+        }
+        let bias = self.tensors.bias(&format!("{prefix}.block.0"))?;
+        Ok(self.graph.conv_transposed(x, &name, bias.as_deref(), Window::plane(2, 0, 1)))
     }
 
     /// Two convolutions with their norms, and the shortcut where there is one.

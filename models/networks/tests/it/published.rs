@@ -147,7 +147,6 @@ fn a_network_of_other_sizes_needs_a_description_and_no_code() {
     assert_eq!((found[0].len(), found[1].len()), (5 * 504, 7 * 504));
     for (change, what) in [
         (text.replace("[1, 3, 2]", "[1, 3]").replace("activation", "activation "), "dilations"),
-        (text.replace("\"e\"", "\"e\", \"f\""), "labels"),
         (text.replace("elu", "swish"), "architecture"),
         (format!("{text}\ncolour = 1"), "colour"),
     ] {
@@ -163,9 +162,101 @@ fn a_network_of_other_sizes_needs_a_description_and_no_code() {
     assert!(matches!(built(extra), Err(NetworkError::Unknown { name }) if name == "net.9.scale"));
     let mut narrow = weights;
     narrow.extend([noise("net.3.weight", &[7, 6, 3, 3, 3])]);
-    let network = built(narrow).unwrap();
-    let wrong = network.graph.shapes(&network.weights, Shape::volume(2, [7, 9, 8])).unwrap_err();
-    assert!(wrong.to_string().contains("net.3.weight"), "{wrong}");
+    assert!(built(narrow).is_err_and(|error| error.to_string().contains("net.3.weight")));
+}
+
+/// Proves: REQ-NET-104
+#[test]
+fn layers_are_ordered_by_the_numbers_in_their_names_however_they_are_nested() {
+    let noise = |seed: usize, dims: &[usize]| {
+        Tensor::from_vec(super::made::noise(seed as u64, dims.iter().product()), dims, &Device::Cpu).unwrap()
+    };
+    let text = "family = \"meshnet\"\ndilations = [1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1]";
+    let description = Description::parse(text).unwrap();
+    let made = |conv: fn(usize) -> String, norm: fn(usize) -> String, end: &str| {
+        let mut weights = Weights::new();
+        for place in 0..11 {
+            weights.insert(
+                format!("{}.weight", conv(place)),
+                noise(place + 1, &[2, if place == 0 { 1 } else { 2 }, 3, 3, 3]),
+            );
+            for (part, seed) in [("weight", 20), ("bias", 40), ("running_mean", 60)] {
+                weights.insert(format!("{}.{part}", norm(place)), noise(place + seed, &[2]));
+            }
+            let ones = Tensor::ones(2, candle_core::DType::F32, &Device::Cpu).unwrap();
+            weights.insert(format!("{}.running_var", norm(place)), ones);
+        }
+        weights.insert(format!("{end}.weight"), noise(99, &[4, 2, 1, 1, 1]));
+        let network = Network::build(&description, weights).unwrap();
+        run(&network, &noise(7, &[1, 1, 3, 4, 5]), &["output"]).remove(0)
+    };
+    let flat = made(|n| format!("model.{}", 3 * n), |n| format!("model.{}", 3 * n + 1), "model.33");
+    let nested = made(|n| format!("model.{n}.0"), |n| format!("model.{n}.1"), "model.11");
+    let named = made(|n| format!("layers.{n}.conv"), |n| format!("layers.{n}.bn"), "classifier");
+    let joined = made(|n| format!("conv{n}"), |n| format!("bn{n}"), "conv11");
+    assert_eq!(flat.len(), 4 * 60);
+    assert!(flat == nested && flat == named && flat == joined);
+}
+
+/// A W-Net's tensors of these widths, by their published names.
+fn wnet(widths: &[usize], channels: usize, classes: usize) -> Weights {
+    let mut weights = Weights::new();
+    let mut put = |name: String, dims: &[usize]| {
+        let seed = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let values = super::made::noise(seed, dims.iter().product());
+        let positive = name.ends_with("running_var");
+        let values = values.into_iter().map(|v| if positive { v.abs() + 0.5 } else { v }).collect::<Vec<_>>();
+        weights.insert(name, Tensor::from_vec(values, dims, &Device::Cpu).unwrap());
+    };
+    let layer =
+        |put: &mut dyn FnMut(String, &[usize]), conv: String, norm: String, (from, to): (usize, usize), side| {
+            put(format!("{conv}.weight"), &[to, from, side, side]);
+            if side > 1 {
+                put(format!("{conv}.bias"), &[to]);
+            }
+            for part in ["weight", "bias", "running_mean", "running_var"] {
+                put(format!("{norm}.{part}"), &[to]);
+            }
+        };
+    let block = |put: &mut dyn FnMut(String, &[usize]), at: String, (from, to): (usize, usize)| {
+        layer(put, format!("{at}.block.0"), format!("{at}.block.2"), (from, to), 3);
+        layer(put, format!("{at}.block.3"), format!("{at}.block.5"), (to, to), 3);
+        layer(put, format!("{at}.shortcut.0"), format!("{at}.shortcut.1"), (from, to), 1);
+    };
+    for (net, channels) in [("unet1", channels), ("unet2", channels + classes)] {
+        block(&mut put, format!("{net}.first"), (channels, widths[0]));
+        let deepest = widths.len() - 1;
+        for level in 0..deepest {
+            block(&mut put, format!("{net}.down_path.{level}"), (widths[level], widths[level + 1]));
+            let (from, to) = (widths[deepest - level], widths[deepest - level - 1]);
+            let up = format!("{net}.up_path.{level}");
+            put(format!("{up}.up_layer.block.0.weight"), &[from, to, 2, 2]);
+            put(format!("{up}.up_layer.block.0.bias"), &[to]);
+            let bridge = format!("{up}.conv_bridge_layer");
+            layer(&mut put, format!("{bridge}.block.0"), format!("{bridge}.block.2"), (to, to), 3);
+            block(&mut put, format!("{up}.conv_layer"), (2 * to, to));
+        }
+        put(format!("{net}.final.weight"), &[classes, widths[0], 1, 1]);
+        put(format!("{net}.final.bias"), &[classes]);
+    }
+    weights
+}
+
+/// Proves: REQ-NET-104
+#[test]
+fn a_w_net_of_other_levels_and_classes_takes_the_published_description_as_it_is() {
+    let network = Network::build(&description("lwnet-drive"), wnet(&[3, 4, 5, 6], 2, 3)).unwrap();
+    assert_eq!((network.channels, network.outputs, network.multiple), (2, 3, 8));
+    let x = Tensor::from_vec(super::made::noise(3, 2 * 16 * 24), (1, 2, 16, 24), &Device::Cpu).unwrap();
+    let found = run(&network, &x, &["output", "unet1"]);
+    assert_eq!((found[0].len(), found[1].len()), (3 * 384, 3 * 384));
+    assert!(found[0].iter().all(|value| value.is_finite()) && found[0] != found[1]);
+    let shallow = Network::build(&description("lwnet-drive"), wnet(&[3, 4], 1, 1)).unwrap();
+    assert_eq!(shallow.multiple, 2);
+    let mut wrong = wnet(&[3, 4], 1, 1);
+    wrong.extend(wnet(&[3, 5], 1, 1).into_iter().filter(|(name, _)| name == "unet2.down_path.0.block.3.weight"));
+    let refused = Network::build(&description("lwnet-drive"), wrong).unwrap_err().to_string();
+    assert!(refused.contains("unet2.down_path.0.block"), "{refused}");
 }
 
 /// A stored zip of these files, as PyTorch writes it.
