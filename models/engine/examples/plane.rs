@@ -1,5 +1,6 @@
 //! CPU time of the compiled plans of ResNet-18, DenseNet-121, a U-Net of base 32 and a MobileNet-like trunk, with
-//! random weights. Usage: `plane [NETWORK] [THREADS] [IMAGES] [RUNS]`; prints milliseconds of CPU and of the wall for one run.
+//! random weights. Usage: `plane [NETWORK] [THREADS] [IMAGES] [RUNS]`; prints milliseconds of CPU and of the wall for
+//! one run.
 //! Units: milliseconds; memory in MiB. Errors: none worth naming; it is a bench.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by panicking")]

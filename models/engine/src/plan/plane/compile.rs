@@ -8,7 +8,7 @@ use super::fusion::{self, Chain, Fusion, fuse};
 use super::homes::Homes;
 use super::layout::{Map, View};
 use super::step::{Clear, Load, Step, Store};
-use super::{Operation, Together, light, pack, transposed};
+use super::{Operation, Together, light, pack, transposed, winograd};
 use crate::EngineError;
 use crate::graph::{Activation, Axis, BatchNorm, Node, Op, Pool, Shape, Weights, Window, plain};
 use crate::kernels::plane::Clip;
@@ -36,6 +36,9 @@ enum Work {
     Seed,
     Plain { op: Op, node: usize },
     Convolution(Box<Convolution>),
+    Transform(Box<Convolution>),
+    Products(Box<Convolution>),
+    Restore(Box<Convolution>),
     Pooling { axes: [Axis; 2], maximum: bool },
     GlobalMean { prepared: Option<(Affine, Clip)> },
     Map { each: Each, affine: Option<Affine>, clip: Clip },
@@ -58,7 +61,7 @@ pub(super) fn compile(job: &Job<'_>) -> Result<Compiled, EngineError> {
     let Drafter { homes, mut drafts, .. } = drafter;
     let mut buffers = homes.buffers;
     for draft in &drafts {
-        if let Work::Convolution(conv) = &draft.work {
+        if let Work::Convolution(conv) | Work::Transform(conv) = &draft.work {
             let buffer = &mut buffers[draft.reads[0].buffer];
             buffer.widen(conv.border(buffer.size, buffer.lanes));
         }
@@ -99,6 +102,9 @@ impl Draft {
                 Box::new(light::Depthwise::new(*conv, reads[0], y, second)?)
             }
             Work::Convolution(conv) => Dense::step(*conv, reads[0], y, second)?,
+            Work::Transform(conv) => Box::new(winograd::Transform::new(*conv, reads[0], y)),
+            Work::Products(conv) => Box::new(winograd::Products::new(*conv, reads[0], y)?),
+            Work::Restore(conv) => Box::new(winograd::Restore::new(*conv, reads[0], y, second)),
             Work::Pooling { axes, maximum } => Box::new(light::Pooling::new(reads[0], y, axes, maximum)),
             Work::GlobalMean { prepared } => Box::new(light::GlobalMean::new(reads[0], y, prepared)),
             Work::Map { each, affine, clip } => Box::new(light::Mapping::new(reads[0], second, y, each, affine, clip)),
@@ -340,9 +346,24 @@ impl Drafter<'_> {
                 rest: chain.rest.is_some(),
                 last: chain.last,
             };
-            self.push(&reads, node, Work::Convolution(Box::new(conv)));
+            self.convolution(&reads, node, Box::new(conv));
         }
         Ok(())
+    }
+
+    /// One step, or the three of a heavy Winograd filter.
+    fn convolution(&mut self, reads: &[Node], node: usize, conv: Box<Convolution>) {
+        let x = self.view(reads[0]);
+        let Some(points) = winograd::kept(&conv, self.homes.buffers[x.buffer].lanes) else {
+            self.push(reads, node, Work::Convolution(conv));
+            return;
+        };
+        let [before, after] = points.map(|shape| self.homes.extra(shape));
+        let y = self.view(Node(node));
+        self.drafts.push(Draft { reads: vec![x], y: before, work: Work::Transform(conv.clone()) });
+        self.drafts.push(Draft { reads: vec![before], y: after, work: Work::Products(conv.clone()) });
+        let reads = std::iter::once(after).chain(reads.get(1).map(|&rest| self.view(rest))).collect();
+        self.drafts.push(Draft { reads, y, work: Work::Restore(conv) });
     }
 
     /// Factors to fold into the weights, and the starts of the sums: bias and norm in f64, rounded once.

@@ -4,6 +4,7 @@
 //! and lies at position `q · step + from` of the value.
 //! Errors: those of reading a tensor.
 
+use super::floats::Floats;
 use super::layout::{Border, Map};
 use super::pack;
 use crate::EngineError;
@@ -111,10 +112,8 @@ impl Convolution {
         if !plain || self.groups > 1 || self.inputs < LANES || lanes != LANES {
             return Form::Direct;
         }
-        let (space, products) = (at.count[0] * at.count[1], self.inputs * self.outputs);
-        match space {
+        match at.count[0] * at.count[1] {
             784.. => Form::Winograd(4),
-            196.. if products <= 128 * 128 => Form::Winograd(4),
             196.. => Form::Winograd(2),
             _ => Form::Direct,
         }
@@ -160,6 +159,17 @@ impl Convolution {
         } else {
             x.covers([reach[0].0, reach[1].0], [reach[0].1, reach[1].1]);
         }
+        self.check_result(y, rest);
+        if self.groups > 1 && self.form(x.lanes) != Form::Depthwise {
+            assert!(self.inputs.is_multiple_of(LANES) && self.outputs.is_multiple_of(LANES), "groups are whole blocks");
+            x.whole();
+        }
+    }
+
+    /// The same for the result's side.
+    pub(super) fn check_result(&self, y: &Map, rest: Option<&Map>) {
+        let at = &self.geometry;
+        assert_eq!(y.channels, self.groups * self.outputs);
         y.whole();
         y.holds([0, 1].map(|axis| (at.count[axis] - 1) * at.step[axis] + at.from[axis]));
         assert_eq!(rest.is_some(), self.rest, "a summand where one is added");
@@ -169,10 +179,6 @@ impl Convolution {
         }
         if let Some(affine) = &self.affine {
             assert!(affine.factor.len() >= y.blocks() * LANES && affine.offset.len() >= y.blocks() * LANES);
-        }
-        if self.groups > 1 && self.form(x.lanes) != Form::Depthwise {
-            assert!(self.inputs.is_multiple_of(LANES) && self.outputs.is_multiple_of(LANES), "groups are whole blocks");
-            x.whole();
         }
     }
 
@@ -184,17 +190,24 @@ impl Convolution {
     }
 
     /// The packed filter, group after group.
-    pub(super) fn packed(&self, pack: impl Fn(pack::Filter<'_>) -> Vec<f32>) -> Result<Vec<f32>, EngineError> {
+    pub(super) fn packed(&self, form: Form) -> Result<Floats, EngineError> {
+        let taps = self.geometry.kernel[0] * self.geometry.kernel[1];
+        let points = if let Form::Winograd(m) = form { (m + 2) * (m + 2) } else { taps };
+        let room = self.outputs.next_multiple_of(LANES) * self.inputs * points;
+        let mut packed = Floats::new(self.groups * room);
         self.with_filter(|values| {
-            let taps = self.geometry.kernel[0] * self.geometry.kernel[1];
-            let part = |group: usize| {
+            for (group, packed) in packed.slice().chunks_exact_mut(room.max(1)).take(self.groups).enumerate() {
                 let length = self.outputs * self.inputs * taps;
                 let factor = self.source.factor.as_ref().map(|factor| &factor[group * self.outputs..][..self.outputs]);
                 let values = &values[group * length..][..length];
-                pack(pack::Filter { values, factor, outputs: self.outputs, inputs: self.inputs, taps })
-            };
-            if self.groups == 1 { part(0) } else { (0..self.groups).flat_map(part).collect() }
-        })
+                let filter = pack::Filter { values, factor, outputs: self.outputs, inputs: self.inputs, taps };
+                match form {
+                    Form::Winograd(m) => pack::winograd(filter, m, packed),
+                    _ => pack::dense(filter, packed),
+                }
+            }
+        })?;
+        Ok(packed)
     }
 
     /// Hands the filter `[groups · outputs][inputs][taps]` to `work`, without a copy where the tensor has that order.

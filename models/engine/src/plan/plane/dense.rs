@@ -1,27 +1,26 @@
-//! Steps of dense convolutions: direct, pointwise and by Winograd's products, all over one register tile.
-//! Tasks: direct, a pair of output blocks and some rows; pointwise, some pixels and all outputs; Winograd, some patches
-//! and all outputs. How a layer is cut never changes an element's list of operations.
+//! Steps of dense convolutions: direct and pointwise, over one register tile; Winograd's products lie in `winograd`.
+//! Tasks: direct, a pair of output blocks and some rows; pointwise, some pixels and all outputs.
+//! How a layer is cut never changes an element's list of operations.
 
 use super::EngineError;
 use super::convolution::{Convolution, Form};
+use super::floats::Floats;
 use super::layout::Map;
-use super::pack;
 use super::step::{Place, Step};
+use super::winograd::Winograd;
 use crate::kernels::plane::Ending;
 use crate::kernels::plane::pool::{Prepared, prepare, prepare_means};
 use crate::kernels::plane::tile::{COLUMNS_MAX, Tile, columns, tile};
-use crate::kernels::plane::winograd::{Target, from_points2, from_points4, into_points2, into_points4};
 use crate::lanes::LANES;
-use std::ptr;
 
 /// What the three forms have in common.
 pub(super) struct Dense {
-    conv: Convolution,
-    x: Map,
-    y: Map,
+    pub(super) conv: Convolution,
+    pub(super) x: Map,
+    pub(super) y: Map,
     rest: Option<Map>,
-    weights: Vec<f32>,
-    start: Vec<f32>,
+    pub(super) weights: Floats,
+    pub(super) start: Vec<f32>,
 }
 
 impl Dense {
@@ -29,12 +28,8 @@ impl Dense {
     pub(super) fn step(conv: Convolution, x: Map, y: Map, rest: Option<Map>) -> Result<Box<dyn Step>, EngineError> {
         conv.check(&x, &y, rest.as_ref());
         let form = conv.form(x.lanes);
-        let weights = conv.packed(|filter| match form {
-            Form::Winograd(m) => pack::winograd(filter, m),
-            _ => pack::dense(filter),
-        })?;
-        let start = conv.starts();
-        let dense = Self { conv, x, y, rest, weights, start };
+        let weights = conv.packed(form)?;
+        let dense = Self { weights, ..Self::without_weights(conv, x, y, rest) };
         Ok(match form {
             Form::Winograd(m) => Box::new(Winograd::new(dense, m)),
             Form::Pointwise => Box::new(Pointwise::new(dense)),
@@ -42,20 +37,27 @@ impl Dense {
         })
     }
 
-    fn pairs(&self) -> usize {
+    /// The result's side alone, whatever its sums are made of.
+    pub(super) fn without_weights(conv: Convolution, x: Map, y: Map, rest: Option<Map>) -> Self {
+        conv.check_result(&y, rest.as_ref());
+        let start = conv.starts();
+        Self { conv, x, y, rest, weights: Floats::new(0), start }
+    }
+
+    pub(super) fn pairs(&self) -> usize {
         self.conv.outputs.div_ceil(2 * LANES)
     }
 
     /// Output blocks of a pair.
-    fn blocks(&self, pair: usize) -> usize {
+    pub(super) fn blocks(&self, pair: usize) -> usize {
         2.min(self.conv.outputs.div_ceil(LANES) - 2 * pair)
     }
 
-    const fn input_blocks(&self) -> usize {
+    pub(super) const fn input_blocks(&self) -> usize {
         self.conv.inputs.div_ceil(LANES)
     }
 
-    const fn tail(&self) -> usize {
+    pub(super) const fn tail(&self) -> usize {
         (self.conv.inputs - 1) % LANES + 1
     }
 
@@ -63,7 +65,7 @@ impl Dense {
     ///
     /// # Safety
     /// `arena` is the plan's; block and position are the value's.
-    unsafe fn ending(&self, arena: *mut f32, block: usize, row: usize, column: usize) -> Ending {
+    pub(super) unsafe fn ending(&self, arena: *mut f32, block: usize, row: usize, column: usize) -> Ending {
         let conv = &self.conv;
         let mut ending = Ending { first: conv.first, last: conv.last, ..Ending::NONE };
         // SAFETY: `check` has found the operands large enough.
@@ -80,7 +82,7 @@ impl Dense {
         ending
     }
 
-    fn describe(&self, form: &str) -> String {
+    pub(super) fn describe(&self, form: &str) -> String {
         let (conv, at) = (&self.conv, &self.conv.geometry);
         let ([rows, columns], [high, wide], stride) = (at.kernel, at.count, at.stride[0]);
         format!("{form} {}->{} {rows}x{columns}/{stride} at {high}x{wide}", conv.inputs, conv.outputs)
@@ -312,163 +314,5 @@ impl Step for Pointwise {
 
     fn name(&self) -> String {
         self.dense.describe("pointwise")
-    }
-}
-
-/// Winograd's products: transforms of a run of patches stay in scratch memory.
-struct Winograd {
-    dense: Dense,
-    m: usize,
-    /// Patches of a row, patches in all, patches of a task.
-    across: usize,
-    patches: usize,
-    many: usize,
-}
-
-impl Winograd {
-    fn new(dense: Dense, m: usize) -> Self {
-        let [rows, columns] = dense.conv.geometry.count;
-        let (down, across) = (rows.div_ceil(m), columns.div_ceil(m));
-        let patches = down * across;
-        let want = if dense.conv.inputs + dense.conv.outputs <= 192 { 28 } else { 14 };
-        let tasks = patches.div_ceil(want).next_multiple_of(2);
-        Self { dense, m, across, patches, many: patches.div_ceil(tasks) }
-    }
-
-    const fn points(&self) -> usize {
-        (self.m + 2) * (self.m + 2)
-    }
-
-    /// Floats of a task's transformed inputs.
-    const fn transformed(&self) -> usize {
-        self.points() * self.dense.input_blocks() * self.many * LANES
-    }
-
-    /// Runs of patches of one row within `first..past`: (first patch, count).
-    fn runs(&self, first: usize, past: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let across = self.across;
-        let mut at = first;
-        std::iter::from_fn(move || {
-            let count = (across - at % across).min(past - at);
-            let run = (at, count);
-            at += count;
-            (count > 0).then_some(run)
-        })
-    }
-
-    /// # Safety
-    /// As [`Step::task`].
-    unsafe fn transform(&self, place: &Place<'_>, first: usize, past: usize) {
-        let (dense, lead) = (&self.dense, self.dense.conv.geometry.lead);
-        let (count, blocks) = (past - first, dense.input_blocks());
-        for block in 0..blocks {
-            for (patch, run) in self.runs(first, past) {
-                let row = (patch / self.across * self.m).cast_signed() - lead[0];
-                let column = (patch % self.across * self.m).cast_signed() - lead[1];
-                // SAFETY: `check` has found every patch within the input's border; scratch holds the transforms.
-                unsafe {
-                    let x = dense.x.address(place.arena, block, row, column);
-                    let to = place.scratch.add((block * count + patch - first) * LANES);
-                    let into = if self.m == 4 { into_points4 } else { into_points2 };
-                    into(place.isa, x, dense.x.row, to, blocks * count * LANES, run);
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Step::task`].
-    unsafe fn multiply(&self, place: &Place<'_>, count: usize) {
-        let (dense, conv) = (&self.dense, &self.dense.conv);
-        let (inputs, outputs) = (dense.input_blocks(), conv.outputs.div_ceil(LANES));
-        for point in 0..self.points() {
-            for pair in 0..dense.pairs() {
-                let blocks = dense.blocks(pair);
-                let mut at = 0;
-                while at < count {
-                    let wide = columns(count - at, LANES);
-                    // SAFETY: scratch holds both sides' points; the weights hold this pair's and point's.
-                    unsafe {
-                        let products = place.scratch.add(self.transformed());
-                        let weights =
-                            pair * 2 * LANES * conv.inputs * self.points() + point * blocks * LANES * conv.inputs;
-                        let operands = Tile {
-                            x: place.scratch.add((point * inputs * count + at) * LANES),
-                            weights: dense.weights.as_ptr().add(weights),
-                            start: ptr::null(),
-                            out: products.add(((point * outputs + 2 * pair) * count + at) * LANES),
-                            inputs,
-                            tail: dense.tail(),
-                            kernel: [1; 2],
-                            x_block: count * LANES,
-                            x_tap: [0; 2],
-                            x_row: 0,
-                            x_column: LANES,
-                            out_block: count * LANES,
-                            out_row: 0,
-                            out_column: LANES,
-                            step: blocks * LANES,
-                            ending: Ending::NONE,
-                        };
-                        tile(place.isa, blocks, 1, wide, &operands);
-                    }
-                    at += wide;
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Step::task`].
-    unsafe fn restore(&self, place: &Place<'_>, first: usize, past: usize) {
-        let (dense, [rows, wide]) = (&self.dense, self.dense.conv.geometry.count);
-        let (count, outputs) = (past - first, dense.conv.outputs.div_ceil(LANES));
-        for block in 0..outputs {
-            for (patch, run) in self.runs(first, past) {
-                let (row, column) = (patch / self.across * self.m, patch % self.across * self.m);
-                // SAFETY: `check` has found rows and columns up to the image's end within the operands.
-                unsafe {
-                    let points = place.scratch.add(self.transformed() + (block * count + patch - first) * LANES);
-                    let to = Target {
-                        start: dense.start.as_ptr().add(block * LANES),
-                        out: dense.y.address(place.arena, block, row.cast_signed(), column.cast_signed()),
-                        out_row: dense.y.row,
-                        rows: rows - row,
-                        columns: wide - column,
-                        ending: dense.ending(place.arena, block, row, column),
-                    };
-                    let from = if self.m == 4 { from_points4 } else { from_points2 };
-                    from(place.isa, points, outputs * count * LANES, run, &to);
-                }
-            }
-        }
-    }
-}
-
-impl Step for Winograd {
-    fn tasks(&self) -> usize {
-        self.patches.div_ceil(self.many)
-    }
-
-    fn scratch(&self) -> usize {
-        self.transformed() + self.points() * self.dense.conv.outputs.div_ceil(LANES) * self.many * LANES
-    }
-
-    unsafe fn task(&self, place: &Place<'_>, index: usize) {
-        let (first, past) = (index * self.many, self.patches.min((index + 1) * self.many));
-        // SAFETY: as this function's.
-        unsafe {
-            self.transform(place, first, past);
-            self.multiply(place, past - first);
-            self.restore(place, first, past);
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.dense.weights.len() * 4
-    }
-
-    fn name(&self) -> String {
-        self.dense.describe(if self.m == 4 { "winograd 4" } else { "winograd 2" })
     }
 }

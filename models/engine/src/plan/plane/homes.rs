@@ -111,6 +111,12 @@ impl<'a> Homes<'a> {
         view
     }
 
+    /// A buffer for what is no node's value.
+    pub(super) fn extra(&mut self, shape: Shape) -> View {
+        self.buffers.push(Buffer::new(shape, LANES));
+        View { buffer: self.buffers.len() - 1, block: 0, channels: shape.channels }
+    }
+
     /// Whether the input has few channels and every reader is a convolution over taps.
     fn narrow(&self) -> bool {
         let ops = self.job.graph.ops();

@@ -12,6 +12,7 @@ mod alone;
 mod compile;
 mod convolution;
 mod dense;
+mod floats;
 mod fusion;
 mod homes;
 mod layout;
@@ -21,10 +22,12 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod transposed;
+mod winograd;
 
 use super::{Crew, Executor, Job, Memory, Seeder};
 use crate::EngineError;
 use alone::Alone;
+use floats::Floats;
 use std::sync::{Mutex, PoisonError};
 use step::{Clear, Place, Slot, Step};
 
@@ -79,24 +82,6 @@ impl Together {
     }
 }
 
-/// A cache line of floats, so that blocks of sixteen channels begin on lines.
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-struct Line([f32; 16]);
-
-/// Zeroed memory of whole lines.
-struct Floats(Vec<Line>);
-
-impl Floats {
-    fn new(floats: usize) -> Self {
-        Self(vec![Line([0.0; 16]); floats.div_ceil(16)])
-    }
-
-    const fn start(&mut self) -> *mut f32 {
-        self.0.as_mut_ptr().cast()
-    }
-}
-
 /// An address that workers share.
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
@@ -125,7 +110,7 @@ impl Planes {
 
     fn take(&self, floats: usize) -> Floats {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = idle.iter().position(|memory| memory.0.len() * 16 >= floats);
+        let fits = idle.iter().position(|memory| memory.len() >= floats);
         fits.map_or_else(|| Floats::new(floats), |at| idle.swap_remove(at))
     }
 

@@ -1,7 +1,7 @@
 //! Weights in the order in which the kernels read them, packed once when a plan is made.
 //! Shapes: a filter is `[outputs][inputs][taps]`; packed `[pair of output blocks][input block][tap][channel][32 or
 //! 16]`, a pair's second block missing at an odd end. A norm behind the convolution is folded in f64 and rounded once.
-//! Winograd's weights are `G g Gᵀ` in f64 by fixed operations, rounded once: `[pair][point][channel][32 or 16]`.
+//! Winograd's weights are `G g Gᵀ` in f64 by fixed operations, rounded once: `[point][pair][channel][32 or 16]`.
 //! Errors: none; lengths are asserted.
 
 use crate::lanes::LANES;
@@ -34,10 +34,11 @@ impl Filter<'_> {
 }
 
 /// The register tile's weights.
-pub(super) fn dense(filter: Filter<'_>) -> Vec<f32> {
-    let mut packed = vec![0.0; filter.packed(filter.taps)];
+/// Written to `packed`, zeroed and as long as [`length`] says.
+pub(super) fn dense(filter: Filter<'_>, packed: &mut [f32]) {
+    assert_eq!(packed.len(), filter.packed(filter.taps), "room for the filter");
     if filter.taps == 0 {
-        return packed;
+        return;
     }
     let row = filter.inputs * filter.taps;
     packed.par_chunks_mut(PAIR * row).enumerate().for_each(|(pair, packed)| {
@@ -57,7 +58,6 @@ pub(super) fn dense(filter: Filter<'_>) -> Vec<f32> {
             }
         }
     });
-    packed
 }
 
 /// The depthwise kernel's weights, `[block][tap][16]`; a filter of one input.
@@ -82,11 +82,21 @@ pub(super) fn lanes(values: &[f32]) -> Vec<f32> {
 }
 
 /// Weights of F(m x m, 3x3), `m` 2 or 4.
-pub(super) fn winograd(filter: Filter<'_>, m: usize) -> Vec<f32> {
+pub(super) fn winograd(filter: Filter<'_>, m: usize, packed: &mut [f32]) {
     let points = (m + 2) * (m + 2);
-    let mut packed = vec![0.0; filter.packed(points)];
+    assert_eq!(packed.len(), filter.packed(points), "room for the filter");
     let row = filter.inputs * 9;
-    packed.par_chunks_mut(PAIR * filter.inputs * points).enumerate().for_each(|(pair, packed)| {
+    // each pair's part of every point
+    let mut pairs: Vec<Vec<&mut [f32]>> = Vec::new();
+    for point in packed.chunks_exact_mut(filter.packed(1)) {
+        for (pair, part) in point.chunks_mut(PAIR * filter.inputs).enumerate() {
+            if pair == pairs.len() {
+                pairs.push(Vec::with_capacity(points));
+            }
+            pairs[pair].push(part);
+        }
+    }
+    pairs.into_par_iter().enumerate().for_each(|(pair, mut packed)| {
         let first = pair * PAIR;
         let width = PAIR.min(filter.outputs.next_multiple_of(LANES) - first);
         for input in 0..filter.inputs {
@@ -101,7 +111,7 @@ pub(super) fn winograd(filter: Filter<'_>, m: usize) -> Vec<f32> {
                     }
                 }
                 let mut put = |point: usize, lanes: &Lane| {
-                    let to = &mut packed[(point * filter.inputs + input) * width + block..][..LANES];
+                    let to = &mut packed[point][input * width + block..][..LANES];
                     for (to, value) in to.iter_mut().zip(lanes) {
                         *to = rounded(*value);
                     }
@@ -114,7 +124,6 @@ pub(super) fn winograd(filter: Filter<'_>, m: usize) -> Vec<f32> {
             }
         }
     });
-    packed
 }
 
 type Lane = [f64; LANES];

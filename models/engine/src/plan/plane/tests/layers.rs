@@ -64,7 +64,7 @@ proptest! {
         net.check(input, &[y]);
         let steps = net.plan(input, &[y]).steps();
         let space = (size[0] + 2 * padding - 2) * (size[1] + 2 * padding - 2);
-        prop_assert_eq!(steps.iter().any(|step| step.starts_with("winograd 4")), space >= 196, "{:?}", steps);
+        prop_assert_eq!(steps.iter().any(|step| step.starts_with("winograd")), space >= 196, "{:?}", steps);
     }
 
     /// Proves: REQ-ENG-053
