@@ -5,6 +5,7 @@ use vidimus_imaging::{
     Instance,
     import::{ImportFacts, picture_to_instance},
     inspect_bytes,
+    volume::{read_nifti, write_nifti},
 };
 
 use crate::wrap::{Shape, file};
@@ -67,6 +68,17 @@ pub fn jpegxl(bytes: &[u8]) {
 pub fn picture(bytes: &[u8]) {
     if let Ok(made) = picture_to_instance(bytes, &ImportFacts::default()) {
         assert!(Instance::from_bytes(&made).is_ok(), "an imported picture that is no instance");
+    }
+}
+
+/// A NIfTI volume; what was read and written again must read back as the same.
+pub fn nifti(bytes: &[u8]) {
+    let Ok(read) = read_nifti(bytes) else { return };
+    assert_eq!(read.volume.values.len(), read.volume.shape.iter().product::<usize>(), "values do not fill the shape");
+    let Ok(written) = write_nifti(&read.volume, false) else { return };
+    if let Ok(again) = read_nifti(&written) {
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&again.volume.values), bits(&read.volume.values), "values changed on the way");
     }
 }
 

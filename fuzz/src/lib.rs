@@ -10,7 +10,7 @@ mod mutate;
 mod stow;
 mod wrap;
 
-pub use imaging::{data_set, deflated, instance, jpeg, jpeg2000, jpegls, jpegxl, picture, rle};
+pub use imaging::{data_set, deflated, instance, jpeg, jpeg2000, jpegls, jpegxl, nifti, picture, rle};
 pub use log::{bundle, checkpoint, entry, receipt, tile_path, vkey};
 pub use mutate::Mutator;
 pub use stow::multipart;
@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("jpeg2000", jpeg2000),
     ("jpegxl", jpegxl),
     ("picture", picture),
+    ("nifti", nifti),
     ("receipt", receipt),
     ("checkpoint", checkpoint),
     ("vkey", vkey),

@@ -216,7 +216,11 @@ fn place(
 /// Method 2: a rotation by quaternion, sizes, and the sign of the third axis.
 fn quaternion(head: &Header<'_>, sizes: [f64; 3], unit: f64) -> Affine {
     let (b, c, d) = (head.float(256), head.float(260), head.float(264));
-    let a = (1.0 - (b * b + c * c + d * d)).max(0.0).sqrt();
+    // a half turn, of which single precision leaves a trace in the fourth part: as the format's reference code has it
+    let (length, rest) = ((b * b + c * c + d * d).sqrt(), 1.0 - (b * b + c * c + d * d));
+    let half_turn = rest < 1e-7 && length > 0.0;
+    let (a, [b, c, d]) =
+        if half_turn { (0.0, [b, c, d].map(|part| part / length)) } else { (rest.max(0.0).sqrt(), [b, c, d]) };
     let flip = if head.float(76) < 0.0 { -1.0 } else { 1.0 };
     let rotation = [
         [a * a + b * b - c * c - d * d, 2.0 * (b * c - a * d), 2.0 * (b * d + a * c)],

@@ -82,6 +82,32 @@ fn values_are_scaled_and_every_kind_of_number_and_byte_order_is_read() {
     assert_eq!(read_nifti(&big).unwrap().volume.values, [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
 }
 
+/// Proves: REQ-IMG-100, REQ-IMG-101
+#[test]
+fn files_of_nibabel_have_the_values_and_places_that_nibabel_sees() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nifti");
+    let table = std::fs::read_to_string(folder.join("expected.tsv")).unwrap();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let name = fields[0];
+        let volume = read_nifti(&std::fs::read(folder.join(name)).unwrap()).unwrap().volume;
+        assert_eq!(volume.grid().orientation(), fields[1], "{name}");
+        assert_eq!(volume.shape.map(|length| length.to_string()).join("x"), fields[2], "{name}");
+        let numbers: Vec<f64> = fields[3..].iter().map(|field| field.parse().unwrap()).collect();
+        for (found, wanted) in volume.affine.0.iter().flatten().zip(&numbers[..12]) {
+            assert!((found - wanted).abs() < 1e-5, "{name}: {found}, not {wanted}");
+        }
+        let [ni, nj, nk] = volume.shape;
+        let places = (0..ni).flat_map(|i| (0..nj).flat_map(move |j| (0..nk).map(move |k| [i, j, k])));
+        let weighed: f64 =
+            places.map(|[i, j, k]| f64::from(volume.at([i, j, k])) * (i * 5 + j * 3 + k + 1) as f64).sum();
+        assert!((weighed - numbers[12]).abs() < 1e-3, "{name}: {weighed}");
+        assert!((f64::from(volume.at([ni - 1, nj - 1, nk - 1])) - numbers[13]).abs() < 1e-5, "{name}");
+        assert_eq!(volume.placed, name != "f64-bare.nii.gz");
+    }
+    assert_eq!(table.lines().count(), 6);
+}
+
 /// Proves: REQ-IMG-101
 #[test]
 fn the_sform_is_preferred_and_both_are_kept() {
