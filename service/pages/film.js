@@ -66,11 +66,12 @@ export class FilmPanel {
     const map = this.reading.explanation;
     const here = map && (map.image ?? 0) === place.at && place.frame === 0;
     const [finding] = this.reading.findings || [];
-    this.map = here ? map : null;
+    // a map that failed its checks is not laid over the film, by no key either
+    this.map = here && map.badge?.trust !== "unreliable" ? map : null;
     const strength = typeof finding?.probability === "number" ? finding.probability : 1;
     this.viewer.explain(this.map);
     this.viewer.setOverlay({
-      on: Boolean(here) && finding?.decision === "present", opacity: 0.6, strength: Math.max(strength, 0.25),
+      on: Boolean(this.map) && finding?.decision === "present", opacity: 0.6, strength: Math.max(strength, 0.25),
       colours: habit(COLOURS) || "flame",
     });
     this.legend(Boolean(here), finding);
@@ -180,6 +181,12 @@ export class FilmPanel {
       return;
     }
     const { overlay } = this.viewer;
+    const { badge } = this.reading.explanation;
+    const reasons = badge?.reasons?.map((reason) => reason.text).join("; ");
+    if (badge?.trust === "unreliable") {
+      show(this.explained, h("p", { class: "hint", id: "map-trust" }, h("b", {}, "The explanation of this reading is unreliable and is not shown: "), reasons, "."));
+      return;
+    }
     this.onOff = button(overlay.on ? "Explanation on" : "Explanation off", () => this.toggle(), {
       id: "overlay", "aria-pressed": String(overlay.on), title: "Explanation (o)",
     });
@@ -198,6 +205,8 @@ export class FilmPanel {
     show(this.explained,
       h("div", { class: "explained-tools" }, this.onOff, this.slider, colours, h("label", { class: "check" }, outline, ` outline at ${OUTLINE * 100} %`)),
       h("div", { class: "ramp-line" }, h("span", {}, "little"), this.ramp, h("span", {}, "most of the evidence")),
+      badge ? h("p", { class: "hint", id: "map-trust" }, h("b", {}, badge.trust === "reliable" ? "Checked: " : "With caution: "),
+        badge.trust === "reliable" ? "without the marked places the answer changes more than without others, and the mirrored film is explained alike." : `${reasons}.`) : null,
       h("p", { class: "hint" }, h("b", {}, "What it is: "), `where on the film the model found what speaks for ${finding?.code.display.toLowerCase() || "the finding"} `,
         `(${this.reading.explanation.method}). `, h("b", {}, "What it is not: "), "an outline of a lesion, a proof of it, or a reason to look nowhere else. ",
         absent ? "Off at first, as the finding is absent: it shows the little that spoke for it. " : null,

@@ -9,7 +9,7 @@
 mod admission;
 mod bundle;
 mod contract;
-mod explain;
+pub mod explain;
 mod guard;
 pub mod measure;
 mod model;

@@ -6,7 +6,8 @@
 use candle_core::Tensor;
 use vidimus_engine::Memory;
 use vidimus_networks::{
-    Classifier, ClassifierConfig, ExactClassifier, Forward, NetworkError, Score, efficientnet_lite0::Stages,
+    ActivationMap, Classifier, ClassifierConfig, ExactClassifier, Forward, NetworkError, Score,
+    efficientnet_lite0::Stages,
 };
 
 use crate::{
@@ -168,18 +169,38 @@ impl Candidate {
         (0..inputs.dim(0)?).map(features).collect()
     }
 
-    /// Grad-CAM of the first finding's log-odds.
-    pub(crate) fn explain(&self, forward: &Forward, image: &AcceptedImage) -> Result<Saliency, ReadError> {
+    /// The first finding's classes among the logits.
+    fn finding_group(&self) -> Vec<usize> {
         let package = self.bundle.package();
         let of_finding = |class: &str| {
             package.findings.first().is_some_and(|finding| finding.classes.iter().any(|one| one == class))
         };
-        let group =
-            package.classes.iter().enumerate().filter(|(_, class)| of_finding(&class.name)).map(|(k, _)| k).collect();
-        let map = self.runner.classifier().grad_cam(forward, 0, &Score::Against { group })?;
+        package.classes.iter().enumerate().filter(|(_, class)| of_finding(&class.name)).map(|(k, _)| k).collect()
+    }
+
+    /// The log odds of the first finding against all else.
+    pub(crate) fn log_odds(&self, scores: &Scores) -> f64 {
+        let group = self.finding_group();
+        let top = scores.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let side = |wanted: bool| -> f64 {
+            let each = scores.logits.iter().enumerate().filter(|(k, _)| group.contains(k) == wanted);
+            each.map(|(_, logit)| libm::exp(f64::from(*logit) - f64::from(top))).sum()
+        };
+        libm::log(side(true)) - libm::log(side(false))
+    }
+
+    /// Grad-CAM of the first finding's log-odds for image `at` of a pass, on the network's grid.
+    pub(crate) fn activation_map(&self, forward: &Forward, at: usize) -> Result<ActivationMap, ReadError> {
+        let score = Score::Against { group: self.finding_group() };
+        Ok(self.runner.classifier().grad_cam(forward, at, &score)?)
+    }
+
+    /// That map in the coordinates of the image.
+    pub(crate) fn saliency(&self, map: &ActivationMap, image: &AcceptedImage) -> Saliency {
+        let package = self.bundle.package();
         let method = format!("{}/{}", package.saliency.method, package.saliency.version);
-        let image = [image.display.rows, image.display.columns];
-        Ok(Saliency::new(method, [map.rows, map.columns], map.positive(), package.preparation.cut_per_side, image))
+        let size = [image.display.rows, image.display.columns];
+        Saliency::new(method, [map.rows, map.columns], map.positive(), package.preparation.cut_per_side, size)
     }
 }
 

@@ -7,13 +7,16 @@
 
 use candle_core::Tensor;
 use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
-use vidimus_networks::NetworkError;
+use vidimus_networks::{ActivationMap, NetworkError};
 
 use crate::{
     admission::ReleasedModel,
-    explain::Saliency,
+    explain::{
+        Saliency,
+        badge::{self, Badge, Checks},
+    },
     guard::{Accepted, AcceptedImage},
-    model::Scores,
+    model::{Candidate, Scores},
     reading::{Digests, Finding, NotAProbability, Note, OperatingPoint, Reading, Uncertainty},
 };
 
@@ -67,6 +70,7 @@ struct ImageReading {
     scores: Scores,
     mirrored: Scores,
     saliency: Saliency,
+    badge: Badge,
 }
 
 /// Reads an accepted study.
@@ -107,6 +111,7 @@ pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt)
         uncertainty,
         digests,
         saliency: image.saliency.clone(),
+        badge: image.badge.clone(),
         image: chosen,
     })
 }
@@ -116,11 +121,54 @@ fn read_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageReadi
     // The mirrored film is a second look at the same evidence; in one batch each keeps the bits that it has alone.
     let both = Tensor::cat(&[&image.input, &image.input.flip(&[3])?.contiguous()?], 0)?;
     let (scores, forward) = candidate.score_batch(&both)?;
-    let saliency = candidate.explain(&forward, image)?;
     let Ok([scores, mirrored]) = <[Scores; 2]>::try_from(scores) else {
         return Err(NetworkError::Input { expected: "two images", found: both.dims().to_vec() }.into());
     };
-    Ok(ImageReading { scores, mirrored, saliency })
+    let (map, turned) = (candidate.activation_map(&forward, 0)?, candidate.activation_map(&forward, 1)?);
+    let saliency = candidate.saliency(&map, image);
+    let badge = badge_of(candidate, image, &scores, (&map, &turned), &saliency)?;
+    Ok(ImageReading { scores, mirrored, saliency, badge })
+}
+
+/// Judges a map by a few passes over films in which cells are filled with the film's mean.
+fn badge_of(
+    candidate: &Candidate,
+    image: &AcceptedImage,
+    scores: &Scores,
+    (map, turned): (&ActivationMap, &ActivationMap),
+    saliency: &Saliency,
+) -> Result<Badge, ReadError> {
+    let (positive, other) = (map.positive(), turned.positive());
+    let (_, channels, rows, columns) = image.input.dims4()?;
+    let input = image.input.flatten_all()?.to_vec1::<f32>()?;
+    let mean = (input.iter().map(|&value| f64::from(value)).sum::<f64>() / input.len() as f64) as f32;
+    let fillings = badge::fillings(&positive);
+    let mut films = Vec::with_capacity(fillings.len() * input.len());
+    for cells in &fillings {
+        let mut film = input.clone();
+        for &cell in cells {
+            let (y, x) = (cell / map.columns, cell % map.columns);
+            for row in y * rows / map.rows..(y + 1) * rows / map.rows {
+                for channel in 0..channels {
+                    let line = (channel * rows + row) * columns;
+                    film[line + x * columns / map.columns..line + (x + 1) * columns / map.columns].fill(mean);
+                }
+            }
+        }
+        films.extend(film);
+    }
+    let films = Tensor::from_vec(films, (fillings.len(), channels, rows, columns), image.input.device())?;
+    let (filled, _) = candidate.score_batch(&films)?;
+    let whole = candidate.log_odds(scores);
+    let falls: Vec<f64> = filled.iter().map(|scores| whole - candidate.log_odds(scores)).collect();
+    let checks = Checks {
+        fall_strongest: falls.first().copied().unwrap_or(f64::NAN),
+        fall_random: falls.iter().skip(1).sum::<f64>() / badge::CHOICES as f64,
+        mirror: badge::mirror_agreement(&positive, &other, map.columns),
+        border: saliency.border_share() / saliency.even_border_share(),
+        empty: positive.iter().all(|&value| value <= 0.0),
+    };
+    Ok(Badge::judge(&checks, &badge::LIMITS))
 }
 
 fn findings(model: &ReleasedModel, image: &ImageReading) -> Vec<Finding> {

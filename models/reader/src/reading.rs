@@ -6,7 +6,7 @@ use vidimus_log::Digest;
 
 use crate::{
     bundle::Coding,
-    explain::{Region, Saliency},
+    explain::{Region, Saliency, badge::Badge},
     measure::Spread,
 };
 
@@ -200,6 +200,8 @@ pub struct Reading {
     pub digests: Digests,
     /// The explanation of the first finding, on the image that decided it.
     pub saliency: Saliency,
+    /// How far that explanation can be trusted.
+    pub badge: Badge,
     /// Place of that image among the accepted ones.
     pub image: usize,
 }

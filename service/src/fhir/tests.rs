@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use vidimus_log::{Digest, EntryId, Phi, Receipt};
+use vidimus_reader::explain::badge::{Badge, Trust};
 use vidimus_reader::{
     Coding, Digests, Finding, Interval, ModelFacts, Note, OperatingIntervals, OperatingPoint, Probability, Reading,
     Refusal, RefusalCode, Saliency, Uncertainty,
@@ -98,6 +99,7 @@ pub(crate) fn reading(decision: &'static str, probability: f64) -> Reading {
         },
         digests: Digests { input: digest, preprocessing: digest, output: digest, saliency: digest },
         saliency: Saliency::new("gradcam".into(), [1, 1], vec![1.0], 0.0, [8, 8]),
+        badge: Badge { trust: Trust::Reliable, reasons: Vec::new(), gain: 1.0, mirror_agreement: 0.9 },
         image: 0,
     }
 }

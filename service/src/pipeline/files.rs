@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use vidimus_imaging::Image;
 use vidimus_log::{EntryId, Receipt};
-use vidimus_reader::{Coding, ModelFacts, Reading, overlay_png, saliency_png};
+use vidimus_reader::{Coding, ModelFacts, Reading, explain::badge::Trust, overlay_png, saliency_png};
 
 pub(super) use super::result::Files;
 use crate::{
@@ -34,7 +34,10 @@ pub(super) struct Pictures {
 impl Pictures {
     /// Draws the map alone and over the film, there as strong as the finding is probable.
     pub(super) fn draw(display: &Image<f32>, reading: &Reading) -> anyhow::Result<Self> {
-        let strength = reading.findings.first().map_or(1.0, |finding| finding.probability.get());
+        // a map that is not to be believed is not laid over the film
+        let shown = reading.badge.trust != Trust::Unreliable;
+        let probable = reading.findings.first().map_or(1.0, |finding| finding.probability.get());
+        let strength = if shown { probable } else { 0.0 };
         let saliency = &reading.saliency;
         Ok(Self { saliency: saliency_png(saliency)?, overlay: overlay_png(display, saliency, strength as f32)? })
     }

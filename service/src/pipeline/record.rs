@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use vidimus_imaging::{Viewing, Window, WindowFunction};
 use vidimus_log::{Digest, Phi};
 use vidimus_reader::{Accepted, NotAccepted};
@@ -135,6 +135,9 @@ pub(crate) struct Explanation {
     pub grid: [usize; 2],
     /// The cells, row by row, 0..=1.
     pub values: Vec<f32>,
+    /// How far the map can be trusted; absent in records made before badges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub badge: Option<Value>,
 }
 
 impl Record {
@@ -265,6 +268,7 @@ impl Parts<'_> {
             cut: saliency.cut(),
             grid: saliency.grid(),
             values: saliency.values().to_vec(),
+            badge: Some(json!(reading.badge)),
         })
     }
 

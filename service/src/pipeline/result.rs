@@ -147,6 +147,10 @@ impl StudyReading {
             "measurements": reading.map_or(&[][..], |reading| &reading.measurements),
             "quality": reading.map_or(&[][..], |reading| &reading.quality),
             "uncertainty": reading.map(|reading| &reading.uncertainty),
+            "explanation": reading.map(|reading| json!({
+                "method": reading.saliency.method(),
+                "badge": reading.badge,
+            })),
             "digests": digests,
             "receipt": receipt,
             "files": self.files,

@@ -5,6 +5,8 @@ mod admission;
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod measure;
