@@ -11,6 +11,7 @@ mod bundle;
 mod contract;
 pub mod explain;
 mod guard;
+mod hippodeep;
 pub mod measure;
 mod model;
 mod read;
@@ -25,6 +26,7 @@ pub use explain::{Region, Saliency, colour_film_png, film_png, overlay_png, sali
 pub use guard::{
     Accepted, AcceptedImage, FitError, GuardReference, GuardScore, NotAccepted, Refusal, RefusalCode, SetAside,
 };
+pub use hippodeep::{Hippodeep, HippodeepVolumes, ProtocolError};
 pub use model::{Candidate, Scores};
 pub use read::{IntentReceipt, ReadError, read};
 pub use reading::{

@@ -239,6 +239,12 @@ impl Description {
         if !(description.norm_epsilon.is_finite() && description.norm_epsilon >= 0.0) {
             return Err(wrong("norm_epsilon must be finite and not negative".into()));
         }
+        if !(description.tolerance.is_finite() && description.tolerance >= 0.0) {
+            return Err(wrong("tolerance must be finite and not negative".into()));
+        }
+        if description.preparation.conform_mm.is_some_and(|mm| !(mm.is_finite() && mm > 0.0)) {
+            return Err(wrong("preparation.conform_mm must be finite and above 0".into()));
+        }
         if description.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
             return Err(wrong("threshold must be a probability".into()));
         }

@@ -9,6 +9,8 @@ mod explain;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod hippodeep;
+#[cfg(test)]
 mod measure;
 #[cfg(test)]
 mod measure_data;
