@@ -19,7 +19,7 @@ mod isa;
 mod kernels;
 mod lanes;
 mod math;
-mod ops;
+pub mod ops;
 mod padding;
 pub mod plan;
 mod product;

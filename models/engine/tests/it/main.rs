@@ -7,6 +7,7 @@ mod exact;
 mod gradients;
 mod graph;
 mod networks;
+mod operations;
 mod parity;
 mod parity_networks;
 mod textbook;

@@ -1,4 +1,4 @@
-//! The operations as Candle sees them: tensors in, tensors out, gradients by `backward`.
+//! Plane convolutions with TensorFlow's "same" padding and ReLU6 fused: what the first release runs on, kept bit for bit.
 //! Shapes: maps `[images, rows, columns, channels]`; weights as published, `[out, in, k, k]` and so on (see each).
 //! A batch norm with frozen statistics is folded into weight and bias by the caller with ordinary tensor operations,
 //! whose gradients then reach its scale and shift; the bias and the activation are fused here, since a second pass
@@ -7,12 +7,13 @@
 //! tracked, so a frozen input costs nothing.
 //! Source of the gradients: the chain rule; ReLU6 passes where its result lies strictly between 0 and 6.
 
+use super::tensors::{values, with_values};
 use crate::depthwise::{self, Shape as Depthwise};
 use crate::isa::Isa;
 use crate::padding::Same;
 use crate::product::{Packed, rows_product};
 use crate::weights::{Pair, matrix_gradient};
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
@@ -368,21 +369,4 @@ fn before_activation(
         }
     }
     Ok((g, bias))
-}
-
-/// The f32 values of a contiguous argument.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let Some((from, to)) = layout.contiguous_offsets() else {
-        bail!("argument {:?} is not contiguous", layout.shape())
-    };
-    Ok(&storage.as_slice::<f32>()?[from..to])
-}
-
-/// Runs `work` on a tensor's values.
-fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> Result<T> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => Ok(work(values(storage, layout)?)),
-        _ => bail!("tensor {:?} is not in main memory", tensor.shape()),
-    }
 }

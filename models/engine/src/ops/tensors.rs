@@ -1,0 +1,108 @@
+//! Between Candle's tensors and the kernels' slices: reading values, and operations made of two plain functions.
+//! Shapes: any; every argument is contiguous (the public functions see to it).
+//! Errors: Candle's, for a tensor that is not f32, not contiguous or not in main memory.
+
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
+
+/// The f32 values of a contiguous argument.
+pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!("argument {:?} is not contiguous", layout.shape())
+    };
+    Ok(&storage.as_slice::<f32>()?[from..to])
+}
+
+/// Runs `work` on a tensor's values.
+pub(super) fn with_values<T>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => Ok(work(values(storage, layout)?)),
+        _ => bail!("tensor {:?} is not in main memory", tensor.shape()),
+    }
+}
+
+/// A tensor of `values`.
+pub(super) fn tensor(values: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
+    Tensor::from_vec(values, dims, &Device::Cpu)
+}
+
+/// Values and dimensions of an argument.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) dims: &'a [usize],
+}
+
+impl<'a> View<'a> {
+    fn new(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Self> {
+        Ok(Self { values: values(storage, layout)?, dims: layout.dims() })
+    }
+}
+
+/// Values and dimensions of a result.
+pub(super) type Made = (Vec<f32>, Vec<usize>);
+
+/// Runs `work` on the views of several contiguous tensors.
+pub(super) fn with_views<T, const N: usize>(
+    tensors: [&Tensor; N],
+    work: impl FnOnce([View<'_>; N]) -> Result<T>,
+) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut views = [View { values: &[], dims: &[] }; N];
+    for (view, (storage, layout)) in views.iter_mut().zip(&guards) {
+        match &**storage {
+            Storage::Cpu(storage) => *view = View::new(storage, layout)?,
+            _ => bail!("a tensor of shape {:?} is not in main memory", layout.shape()),
+        }
+    }
+    work(views)
+}
+
+/// An operation of three tensors. Only gradients that are wanted are made.
+pub(super) trait Ternary: Send + Sync + 'static {
+    /// For messages.
+    const NAME: &'static str;
+    /// The result.
+    fn forward(&self, arguments: [View<'_>; 3]) -> Result<Made>;
+    /// The gradients of the arguments, from the result's.
+    fn backward(&self, arguments: [View<'_>; 3], g: View<'_>, wanted: [bool; 3]) -> Result<[Option<Vec<f32>>; 3]>;
+}
+
+/// Enters the operation into Candle.
+pub(super) fn ternary<T: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor, op: T) -> Result<Tensor> {
+    a.contiguous()?.apply_op3(&b.contiguous()?, &c.contiguous()?, Three(op))
+}
+
+struct Three<T>(T);
+
+impl<T: Ternary> CustomOp3 for Three<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        at: &Layout,
+        b: &CpuStorage,
+        bt: &Layout,
+        c: &CpuStorage,
+        ct: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (values, dims) = self.0.forward([View::new(a, at)?, View::new(b, bt)?, View::new(c, ct)?])?;
+        Ok((CpuStorage::F32(values), Shape::from(dims)))
+    }
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        _y: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let wanted = [a.track_op(), b.track_op(), c.track_op()];
+        let g = g.contiguous()?;
+        let [x, y, z] = with_views([a, b, c, &g], |[a, b, c, g]| self.0.backward([a, b, c], g, wanted))?;
+        let like = |values: Option<Vec<f32>>, of: &Tensor| values.map(|values| tensor(values, of.dims())).transpose();
+        Ok((like(x, a)?, like(y, b)?, like(z, c)?))
+    }
+}
