@@ -34,6 +34,21 @@ impl Map {
         Self { extent, channels, ..self }
     }
 
+    /// Positions of one image.
+    pub(super) fn space(&self) -> usize {
+        self.extent.iter().product()
+    }
+
+    /// Values of one image.
+    pub(super) fn image(&self) -> usize {
+        self.space() * self.channels
+    }
+
+    /// All values.
+    pub(super) fn len(&self) -> usize {
+        self.images * self.image()
+    }
+
     /// As Candle has them.
     pub(super) fn dims(&self) -> Vec<usize> {
         let [depth, rows, columns] = self.extent;

@@ -8,11 +8,25 @@
 //! Source: the layers as PyTorch defines them; `tests/it` holds values and gradients against f64 differences of the
 //! plain executor and against PyTorch's golden figures.
 
+mod activation;
 mod conv;
+mod group;
 mod map;
+mod norm;
+mod pool;
+mod product;
+mod resize;
 mod same;
+mod softmax;
 mod sums;
 mod tensors;
 
+pub use activation::activation;
 pub use conv::{convolution, linear, transposed_convolution};
+pub use group::{group_norm, layer_norm, space_norm};
+pub use norm::{BatchStatistics, Follow, batch_norm, batch_norm_training};
+pub use pool::{max_pool, mean_pool, space_mean};
+pub use product::multiply;
+pub use resize::upsample;
 pub use same::{Activation, conv2d, depthwise_conv2d, global_mean, pointwise_conv2d};
+pub use softmax::{binary_cross_entropy, log_softmax, softmax};

@@ -2,7 +2,7 @@
 //! Shapes: any; every argument is contiguous (the public functions see to it).
 //! Errors: Candle's, for a tensor that is not f32, not contiguous or not in main memory.
 
-use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// The f32 values of a contiguous argument.
 pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -56,6 +56,70 @@ pub(super) fn with_views<T, const N: usize>(
         }
     }
     work(views)
+}
+
+/// An operation of one tensor.
+pub(super) trait Unary: Send + Sync + 'static {
+    /// For messages.
+    const NAME: &'static str;
+    /// The result.
+    fn forward(&self, x: View<'_>) -> Result<Made>;
+    /// The gradient of `x`, from the result and its gradient.
+    fn backward(&self, x: View<'_>, y: View<'_>, g: View<'_>) -> Result<Vec<f32>>;
+}
+
+/// Enters the operation into Candle.
+pub(super) fn unary<T: Unary>(x: &Tensor, op: T) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(One(op))
+}
+
+struct One<T>(T);
+
+impl<T: Unary> CustomOp1 for One<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (values, dims) = self.0.forward(View::new(x, layout)?)?;
+        Ok((CpuStorage::F32(values), Shape::from(dims)))
+    }
+    fn bwd(&self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = with_views([x, y, &g.contiguous()?], |[x, y, g]| self.0.backward(x, y, g))?;
+        Ok(Some(tensor(gradient, x.dims())?))
+    }
+}
+
+/// An operation of two tensors. Only gradients that are wanted are made.
+pub(super) trait Binary: Send + Sync + 'static {
+    /// For messages.
+    const NAME: &'static str;
+    /// The result.
+    fn forward(&self, a: View<'_>, b: View<'_>) -> Result<Made>;
+    /// The gradients of `a` and `b`, from the result's.
+    fn backward(&self, a: View<'_>, b: View<'_>, g: View<'_>, wanted: [bool; 2]) -> Result<[Option<Vec<f32>>; 2]>;
+}
+
+/// Enters the operation into Candle.
+pub(super) fn binary<T: Binary>(a: &Tensor, b: &Tensor, op: T) -> Result<Tensor> {
+    a.contiguous()?.apply_op2(&b.contiguous()?, Two(op))
+}
+
+struct Two<T>(T);
+
+impl<T: Binary> CustomOp2 for Two<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+    fn cpu_fwd(&self, a: &CpuStorage, at: &Layout, b: &CpuStorage, bt: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (values, dims) = self.0.forward(View::new(a, at)?, View::new(b, bt)?)?;
+        Ok((CpuStorage::F32(values), Shape::from(dims)))
+    }
+    fn bwd(&self, a: &Tensor, b: &Tensor, _y: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let wanted = [a.track_op(), b.track_op()];
+        let [for_a, for_b] = with_views([a, b, &g.contiguous()?], |[a, b, g]| self.0.backward(a, b, g, wanted))?;
+        let like = |values: Option<Vec<f32>>, of: &Tensor| values.map(|values| tensor(values, of.dims())).transpose();
+        Ok((like(for_a, a)?, like(for_b, b)?))
+    }
 }
 
 /// An operation of three tensors. Only gradients that are wanted are made.
