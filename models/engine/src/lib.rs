@@ -26,7 +26,9 @@ mod product;
 mod weights;
 
 pub use error::EngineError;
-pub use graph::{BatchNorm, Extent, Graph, Node, Op, Padding, Pool, Shape, Upsampling, Weights, Window};
+pub use graph::{
+    BatchNorm, Extent, Graph, Node, Op, Padding, Pool, Shape, Statistics, Tracked, Upsampling, Weights, Window,
+};
 pub use isa::{Isa, with_isa};
 pub use ops::{Activation, conv2d, depthwise_conv2d, global_mean, pointwise_conv2d};
 pub use padding::Same;

@@ -10,10 +10,12 @@ mod gradient;
 mod number;
 pub mod plain;
 mod shapes;
+mod tracked;
 
 pub use axis::Axis;
 pub use number::Number;
 pub(crate) use shapes::{axes, kernel};
+pub use tracked::{Statistics, Tracked};
 
 use candle_core::Tensor;
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@
 
 mod activation;
 mod conv;
+mod fused;
 mod group;
 mod map;
 mod norm;
@@ -23,6 +24,7 @@ mod tensors;
 
 pub use activation::activation;
 pub use conv::{convolution, linear, transposed_convolution};
+pub use fused::{Unit, convolution_norm};
 pub use group::{group_norm, layer_norm, space_norm};
 pub use norm::{BatchStatistics, Follow, batch_norm, batch_norm_training};
 pub use pool::{max_pool, mean_pool, space_mean};

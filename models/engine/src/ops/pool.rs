@@ -46,8 +46,9 @@ fn pooled(name: &str, x: View<'_>, pool: &Pool) -> Result<(Map, [Axis; 3], Map)>
 
 /// Calls `each(output position, input positions under its window)` in row-major order; positions count pixels.
 fn windows(axes: &[Axis; 3], mut each: impl FnMut(usize, &[usize])) {
-    let taps = |axis: &Axis, out: usize| (0..axis.kernel).filter_map(move |tap| axis.input_at(out, tap));
-    let taps = |axis: &Axis, out: usize| taps(axis, out).collect::<Vec<_>>();
+    fn taps(axis: &Axis, out: usize) -> Vec<usize> {
+        (0..axis.kernel).filter_map(|tap| axis.input_at(out, tap)).collect()
+    }
     let [depth, rows, columns] = axes;
     let mut places = Vec::new();
     let mut out = 0;

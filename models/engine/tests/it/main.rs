@@ -11,4 +11,5 @@ mod operations;
 mod parity;
 mod parity_networks;
 mod textbook;
+mod tracked;
 mod volumes;

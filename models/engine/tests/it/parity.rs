@@ -20,13 +20,13 @@ const TOLERANCE: f64 = 5e-6;
 const TOLERANCE_DOUBLE: f64 = 2e-7;
 
 /// The golden file: attributes of each case, and the tensors as `CASE.PART`.
-struct Golden {
-    cases: BTreeMap<String, Value>,
+pub(crate) struct Golden {
+    pub(crate) cases: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Golden {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/peers/golden/ops.safetensors");
         let bytes = std::fs::read(path).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -35,16 +35,16 @@ impl Golden {
         Self { cases, tensors }
     }
 
-    fn tensor(&self, case: &str, part: &str) -> &Tensor {
+    pub(crate) fn tensor(&self, case: &str, part: &str) -> &Tensor {
         &self.tensors[&format!("{case}.{part}")]
     }
 
-    fn values(&self, case: &str, part: &str) -> Vec<f32> {
+    pub(crate) fn values(&self, case: &str, part: &str) -> Vec<f32> {
         self.tensor(case, part).flatten_all().unwrap().to_vec1().unwrap()
     }
 
     /// The learned tensors and running statistics of a case, by their names in the graph.
-    fn weights(&self, case: &str) -> Weights {
+    pub(crate) fn weights(&self, case: &str) -> Weights {
         let names = ["weight", "bias", "running_mean", "running_var"];
         let of = |name: &&str| Some(((*name).to_owned(), self.tensors.get(&format!("{case}.{name}"))?.clone()));
         names.iter().filter_map(of).collect()
@@ -107,7 +107,7 @@ fn halves(graph: &mut Graph, x: Node, weights: &mut Weights, case: &Value, chann
 }
 
 /// The case's layer as a graph; the output is its last node.
-fn layer(case: &Value, weights: &mut Weights, channels: usize) -> Graph {
+pub(crate) fn layer(case: &Value, weights: &mut Weights, channels: usize) -> Graph {
     let (mut graph, x) = Graph::new();
     let bias = weights.contains_key("bias").then_some("bias");
     let named = || (String::from("weight"), String::from("bias"));

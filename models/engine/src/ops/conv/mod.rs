@@ -126,14 +126,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     y.reshape(dims)
 }
 
-struct Convolution {
-    window: Window,
-    groups: usize,
-    isa: Isa,
+pub(super) struct Convolution {
+    pub(super) window: Window,
+    pub(super) groups: usize,
+    pub(super) isa: Isa,
 }
 
 impl Convolution {
-    fn geometry(&self, x: View<'_>, w: View<'_>, bias: View<'_>) -> Result<(Map, Geometry)> {
+    pub(super) fn geometry(&self, x: View<'_>, w: View<'_>, bias: View<'_>) -> Result<(Map, Geometry)> {
         let map = Map::of(Self::NAME, x.dims)?;
         let kernel = kernel(Self::NAME, w.dims)?;
         let (outputs, groups) = (w.dims[0], self.groups);
