@@ -65,14 +65,14 @@ fn the_shipped_verdict_is_repeated_byte_for_byte_as_an_audit_that_spends_no_look
     let (_folder, dir) = copy();
     let (set, protocol) = (
         root().join("validation/datasets/cxr-pneumonia-test"),
-        root().join("validation/protocols/cxr-pneumonia-1.toml"),
+        root().join("validation/protocols/cxr-pneumonia-2.toml"),
     );
     let arguments = ["evaluate", "--set", text(&set), "--protocol", text(&protocol), "--dir", text(&dir), "--json"];
     let objects = vidimus_run(&arguments).expect_code(0).objects();
     assert_eq!(objects[0]["repeats_shipped_verdict"], true);
-    assert_eq!(objects[0]["look"]["number"], 1);
+    assert_eq!(objects[0]["look"]["number"], 2);
     let out = PathBuf::from(objects[0]["files"].as_str().unwrap());
-    let shipped = root().join("models/bundles/cxr-pneumonia/1.0.0/evidence/verdict.json");
+    let shipped = root().join("models/bundles/cxr-pneumonia/1.1.0/evidence/verdict.json");
     assert_eq!(fs::read(out.join("verdict.json")).unwrap(), fs::read(shipped).unwrap());
     let look = fs::read_to_string(out.join("look.tlog-proof")).unwrap();
     let receipt = vidimus_log::Receipt::parse_tlog_proof(&look).unwrap();

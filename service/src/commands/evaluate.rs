@@ -41,7 +41,7 @@ pub(crate) struct Evaluate {
     #[arg(long, value_name = "DIR", default_value = "validation/datasets/cxr-pneumonia-test")]
     set: PathBuf,
     /// The protocol.
-    #[arg(long, value_name = "FILE", default_value = "validation/protocols/cxr-pneumonia-1.toml")]
+    #[arg(long, value_name = "FILE", default_value = "validation/protocols/cxr-pneumonia-2.toml")]
     protocol: PathBuf,
     /// Where verdict and receipts are written (default: `evaluations` in the site's folder).
     #[arg(long, value_name = "DIR")]

@@ -44,7 +44,7 @@ fn missing_and_senseless_parts_are_named() {
         ("threshold = 0.5", "threshold = 1.5"),
         ("temperature = 1.0", "temperature = 0.0"),
         ("classes = [\"bacteria\", \"virus\"]", "classes = [\"fungus\"]"),
-        ("version = \"1.0.0\"", "version = \"1.0.0\"\nunknown = 1"),
+        ("version = \"1.1.0\"", "version = \"1.1.0\"\nunknown = 1"),
     ] {
         let mut files = shipped();
         let text = String::from_utf8(files["package.toml"].clone()).unwrap();

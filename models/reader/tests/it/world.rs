@@ -33,7 +33,7 @@ fn root() -> PathBuf {
 
 /// Files of the shipped bundle, evidence left out.
 pub(crate) fn shipped() -> BTreeMap<String, Vec<u8>> {
-    let folder = root().join("models/bundles/cxr-pneumonia/1.0.0");
+    let folder = root().join("models/bundles/cxr-pneumonia/1.1.0");
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -46,7 +46,7 @@ pub(crate) fn shipped() -> BTreeMap<String, Vec<u8>> {
 
 /// The shipped verdict.
 pub(crate) fn verdict() -> Vec<u8> {
-    fs::read(root().join("models/bundles/cxr-pneumonia/1.0.0/evidence/verdict.json")).unwrap()
+    fs::read(root().join("models/bundles/cxr-pneumonia/1.1.0/evidence/verdict.json")).unwrap()
 }
 
 /// A sample film of the repository.
