@@ -31,6 +31,15 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();
+    if let Err(name) = vidimus_engine::Isa::named() {
+        let known: Vec<&str> = vidimus_engine::Isa::available().into_iter().map(vidimus_engine::Isa::name).collect();
+        eprintln!(
+            "vidimus: {}: this processor has no instruction set {name}, only {}",
+            vidimus_engine::ISA_VARIABLE,
+            known.join(", ")
+        );
+        return ExitCode::from(2);
+    }
     let telemetry = match telemetry::start() {
         Ok(telemetry) => telemetry,
         Err(error) => {

@@ -181,14 +181,14 @@ fn own_digest() -> anyhow::Result<Digest> {
     Ok(Digest::of(&bytes))
 }
 
-/// What of this machine the bits of the profile `f32-candle` may depend on.
+/// What of this machine the bits of the profile `f32-candle` may depend on; those of `f32-exact` do not.
 fn backend() -> String {
     format!("{} {:?}", env::consts::ARCH, vidimus_engine::Isa::current())
 }
 
 /// The configuration that changes behaviour; none of it is secret.
 fn configuration() -> String {
-    ["VIDIMUS_LOG", "VIDIMUS_LOG_FORMAT", "RAYON_NUM_THREADS"]
+    ["VIDIMUS_LOG", "VIDIMUS_LOG_FORMAT", "RAYON_NUM_THREADS", vidimus_engine::ISA_VARIABLE]
         .map(|name| format!("{name}={}\n", env::var(name).unwrap_or_default()))
         .concat()
 }

@@ -5,6 +5,10 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
+/// The environment variable by which a person chooses the set of a whole process, as an auditor who repeats readings on
+/// plain code: `scalar`, `avx2` or `avx512`.
+pub const ISA_VARIABLE: &str = "VIDIMUS_ISA";
+
 /// An instruction set for which the kernels have an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -38,11 +42,32 @@ impl Isa {
         sets
     }
 
-    /// The set in use on this thread: the fastest, unless [`with_isa`] chose another.
+    /// The set in use on this thread: the one that [`with_isa`] chose, else the one that [`ISA_VARIABLE`] names, else the
+    /// fastest.
     #[must_use]
     pub fn current() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        CHOSEN.get().unwrap_or_else(|| *BEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Scalar)))
+        let best = || Self::available().last().copied().unwrap_or(Self::Scalar);
+        CHOSEN.get().unwrap_or_else(|| *BEST.get_or_init(|| Self::named().ok().flatten().unwrap_or_else(best)))
+    }
+
+    /// The set that [`ISA_VARIABLE`] names; none where it is not set.
+    ///
+    /// # Errors
+    /// Its value, where this processor has no such set.
+    pub fn named() -> Result<Option<Self>, String> {
+        let Ok(name) = std::env::var(ISA_VARIABLE) else { return Ok(None) };
+        Self::available().into_iter().find(|isa| isa.name() == name).map(Some).ok_or(name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
     }
 }
 

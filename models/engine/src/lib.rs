@@ -29,7 +29,7 @@ pub use error::EngineError;
 pub use graph::{
     BatchNorm, Extent, Graph, Node, Op, Padding, Pool, Shape, Statistics, Tracked, Upsampling, Weights, Window,
 };
-pub use isa::{Isa, with_isa};
+pub use isa::{ISA_VARIABLE, Isa, with_isa};
 pub use ops::{Activation, conv2d, depthwise_conv2d, global_mean, pointwise_conv2d};
 pub use padding::Same;
 pub use plan::{Memory, PROFILE, Plan, SeedFn, Values, with_threads};
