@@ -80,7 +80,7 @@ impl<'a> Sample<'a> {
     }
 
     /// Patients in the order of their ids, each with their cases; strata by the classes that a patient has.
-    fn clusters(&self) -> Vec<Cluster<(f64, bool)>> {
+    pub(crate) fn clusters(&self) -> Vec<Cluster<(f64, bool)>> {
         let mut patients = BTreeMap::<&str, Vec<(f64, bool)>>::new();
         for ((score, outcome), patient) in self.scores.iter().zip(&self.outcomes).zip(&self.patients) {
             patients.entry(patient).or_default().push((*score, *outcome));

@@ -13,6 +13,7 @@ use crate::{
     decimal::{DIGITS, fixed},
     evaluation::{Evaluation, Outcome},
     protocol::{Endpoint, IntervalMethod, ProtocolError, SecondaryStatistic, Statistic, Subgroup, SubgroupAction},
+    selective,
     statistics::{BootstrapPlan, Confidence, StatisticsError},
     verdict::{GATE_VERSION, Verdict, VerdictError, conclude},
 };
@@ -97,7 +98,7 @@ pub fn judge(evaluation: &Evaluation) -> Result<Verdict, JudgeError> {
     let blocking = subgroups.iter().filter(|subgroup| subgroup["action"] == "block");
     let results: Vec<&str> =
         endpoints.iter().chain(&leakage).chain(blocking).filter_map(|check| check["result"].as_str()).collect();
-    let value = json!({
+    let mut value = json!({
         "v": 1,
         "kind": "verdict",
         "gate": { "version": GATE_VERSION },
@@ -138,6 +139,10 @@ pub fn judge(evaluation: &Evaluation) -> Result<Verdict, JudgeError> {
         "limits": protocol.limits,
         "result": conclude(&results).as_str(),
     });
+    if let Some(rule) = &protocol.selective {
+        let plan = self::plan(evaluation, "selective", confidence);
+        value["selective"] = selective::analysis(&scored, rule, threshold, plan).map_err(aggregate("abstention"))?;
+    }
     Ok(Verdict::from_value(&value)?)
 }
 

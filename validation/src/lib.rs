@@ -15,6 +15,7 @@ mod look;
 mod protocol;
 mod rater;
 mod release;
+mod selective;
 pub mod statistics;
 mod verdict;
 
@@ -27,7 +28,8 @@ pub use judge::{JudgeError, judge};
 pub use ledger::{Ledger, LedgerError, Placed};
 pub use look::{Look, LookError, LookRequest, Subject, TrainingManifest};
 pub use protocol::{
-    Endpoint, IntervalMethod, Protocol, ProtocolError, ProtocolText, SecondaryStatistic, Statistic, SubgroupAction,
+    Endpoint, IntervalMethod, Protocol, ProtocolError, ProtocolText, SecondaryStatistic, SelectiveRule, Statistic,
+    SubgroupAction,
 };
 pub use rater::{Rater, Rating};
 pub use release::{

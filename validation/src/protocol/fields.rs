@@ -240,6 +240,16 @@ pub enum Sealed {
     Sealed,
 }
 
+/// Abstention: how the error falls when the least sure cases are left to people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectiveRule {
+    /// Shares of the cases at which the error is reported, each above 0 and at most 1.
+    pub coverages: Vec<f64>,
+    /// Points of the curve at most.
+    pub points_max: usize,
+}
+
 /// A suite that this protocol does not run, and why.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -302,6 +312,8 @@ pub struct ProtocolText {
     pub subgroup: Vec<Subgroup>,
     /// What leaves the gate.
     pub aggregates: Aggregates,
+    /// The curve of error against coverage; without this table the verdict has none.
+    pub selective: Option<SelectiveRule>,
     /// Suites of the gate that this protocol does not run.
     pub suite_not_run: Vec<SuiteNotRun>,
     /// Limits printed with the verdict.

@@ -117,6 +117,12 @@ fn check(text: &ProtocolText) -> Result<(), ProtocolError> {
     rule(share(text.operating_point.threshold), "operating_point.threshold", "expected 0 to 1")?;
     rule((2..=60).contains(&text.aggregates.roc_points_max), "aggregates.roc_points_max", "expected 2 to 60")?;
     rule((2..=50).contains(&text.aggregates.reliability_bins), "aggregates.reliability_bins", "expected 2 to 50")?;
+    if let Some(selective) = &text.selective {
+        let covered = |c: &f64| *c > 0.0 && share(*c);
+        let known = (1..=20).contains(&selective.coverages.len()) && selective.coverages.iter().all(covered);
+        rule(known, "selective.coverages", "expected 1 to 20 shares above 0 and at most 1")?;
+        rule((2..=60).contains(&selective.points_max), "selective.points_max", "expected 2 to 60")?;
+    }
     let ids: Vec<&str> = text.endpoint.iter().map(|endpoint| endpoint.id.as_str()).collect();
     rule(text.order == ids, "order", "expected every endpoint's id, in the order of the endpoints")?;
     let disjoint = !text.positive_classes.iter().any(|class| text.negative_classes.contains(class));

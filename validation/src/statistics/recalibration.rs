@@ -1,13 +1,13 @@
 //! Recalibration, fitted on a tuning set and kept as data: temperature scaling and isotonic regression.
 //! Shapes: logits `[cases][classes]` with the right class of each case; or one probability and one outcome a case.
 //! Determinism: no random number, no order of cases in the result; block means are compared as exact integer ratios.
-//! Errors: `Length` and `OutOfRange` for input that is none; `NotConverged` where the best temperature is 0 or infinite.
-//! Sources: Guo et al., ICML 2017 (temperature); Ayer et al. 1955, Barlow et al. 1972 (pool adjacent violators); Zadrozny
-//! & Elkan 2002 (its use). Between knots the line is straight, beyond them level, as in scikit-learn.
+//! Errors: `Length` and `OutOfRange` for input that is none; `NotConverged` where the best temperature has no bound.
+//! Sources: Guo et al., ICML 2017 (temperature); Ayer et al. 1955, Barlow et al. 1972 (pool adjacent violators);
+//! Zadrozny & Elkan 2002 (its use). Between knots the line is straight, beyond them level, as in scikit-learn.
 
 use super::{StatisticsError, Sum, calibration::check, count, float};
 
-/// Bounds of the inverse temperature; a best value outside means classes that are separated, or answers worse than none.
+/// Bounds of the inverse temperature; a best value outside means separated classes, or answers worse than none.
 const INVERSE: (f64, f64) = (1e-3, 1e3);
 /// Steps before the fit is given up; bisection alone needs 80.
 const STEPS_MAX: u32 = 200;

@@ -113,7 +113,9 @@ mod tests {
                 sure.iter().map(|s| libm::exp(2.0 * s)).zip(wrong.iter().copied()).rev().unzip();
             let moved = risk_coverage(&other, &same).unwrap();
             prop_assert!((curve.area - moved.area).abs() < 1e-12);
-            prop_assert!(curve.points.iter().zip(&moved.points).all(|(a, b)| (a.covered, a.mistakes) == (b.covered, b.mistakes)));
+            for (a, b) in curve.points.iter().zip(&moved.points) {
+                prop_assert_eq!((a.covered, a.mistakes), (b.covered, b.mistakes));
+            }
         }
 
         /// Proves: REQ-TRU-005

@@ -229,3 +229,33 @@ fn a_rater_sees_each_case_once_in_an_order_that_tells_nothing_of_its_class() {
     assert!((28..=68).contains(&changes.get()), "{}", changes.get());
     assert!(format!("{evaluation:?}").contains("sealed"));
 }
+
+/// Proves: REQ-TRU-006
+#[test]
+fn error_against_coverage_is_in_the_verdict_where_the_protocol_asks_for_it() {
+    let asked = |text: &str| format!("{text}\n[selective]\ncoverages = [0.5, 0.9, 1.0]\npoints_max = 10\n");
+    let verdict = judged_as(asked, &subject("m"), &good_rater);
+    let found = &verdict.value()["selective"];
+    assert_eq!(found["n"], 100);
+    let last = &found["at"][2];
+    assert_eq!((last["covered"].as_u64(), last["mistakes"].as_u64()), (Some(100), Some(4)));
+    assert_eq!(last["error"], "0.040000");
+    assert!(found["at"][0]["covered"].as_u64() >= Some(50));
+    assert!((2..=10).contains(&found["points"].as_array().unwrap().len()));
+    let number = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
+    let (area, interval) = (number(&found["area"]["estimate"]), &found["area"]["interval"]);
+    assert!(number(&interval["low"]) <= area && area <= number(&interval["high"]));
+    // without the table everything else has the bytes that it had
+    assert!(judged(&good_rater).value().get("selective").is_none());
+}
+
+/// Proves: REQ-TRU-006
+#[test]
+fn coverages_that_are_none_are_refused() {
+    let (_folder, set) = locked();
+    for (coverages, points) in [("[]", 10), ("[0.0]", 10), ("[1.1]", 10), ("[0.5]", 1), ("[0.5]", 61)] {
+        let text =
+            format!("{}\n[selective]\ncoverages = {coverages}\npoints_max = {points}\n", protocol_text(&set, "P1"));
+        assert!(Protocol::parse(text.as_bytes()).is_err(), "{coverages} {points}");
+    }
+}
