@@ -173,7 +173,7 @@ fn badge_of(
 
 fn findings(model: &ReleasedModel, image: &ImageReading) -> Vec<Finding> {
     let package = model.candidate().bundle().package();
-    let regions = image.saliency.regions();
+    let regions = image.badge.regions(&image.saliency);
     let figures = model.figures();
     package
         .findings

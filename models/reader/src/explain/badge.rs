@@ -11,6 +11,7 @@
 //! Source: Petsiuk et al. 2018 (deletion); the border's share is the known shortcut of the training set (its card).
 
 use super::quality::rank_correlation;
+use super::saliency::{Region, Saliency};
 use serde::Serialize;
 
 /// Share of the cells that are filled.
@@ -113,6 +114,12 @@ impl Badge {
         }
         let shown = |value: f64| if value.is_finite() { value } else { 0.0 };
         Self { trust, reasons, gain: shown(gain), mirror_agreement: shown(checks.mirror) }
+    }
+
+    /// The regions that may be told of a map: none of one that is not to be believed.
+    #[must_use]
+    pub fn regions(&self, saliency: &Saliency) -> Vec<Region> {
+        if self.trust == Trust::Unreliable { Vec::new() } else { saliency.regions() }
     }
 }
 

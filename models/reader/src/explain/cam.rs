@@ -39,6 +39,7 @@ fn stage_map(
     x: &[f32],
     combine: impl Fn(&[f32], &[f32], usize) -> Vec<f32>,
 ) -> Result<Attribution, ExplainError> {
+    subject.one(x)?;
     let node = subject.stage(stage)?;
     let Seen { values, scores } = subject.seen(&[node], &[node], x)?;
     let [map, gradient] = &values[..] else { return Err(ExplainError::NotFinite) };

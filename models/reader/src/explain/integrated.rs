@@ -33,6 +33,7 @@ impl Method for IntegratedGradients {
             let problem = format!("{} steps from {}: 1 to {STEPS_MAX} from a finite value", self.steps, self.baseline);
             return Err(ExplainError::Parameter { parameter: "steps", problem });
         }
+        subject.one(x)?;
         let from = f64::from(self.baseline);
         let along = |step: usize| {
             let share = (step as f64 + 0.5) / self.steps as f64;

@@ -48,6 +48,7 @@ impl Method for Occlusion {
     }
 
     fn explain(&self, subject: &Subject<'_>, x: &[f32]) -> Result<Attribution, ExplainError> {
+        subject.one(x)?;
         let Shape { channels, extent } = subject.input;
         let wrong = |problem: String| Err(ExplainError::Parameter { parameter: "window", problem });
         if self.window.contains(&0) || self.stride.contains(&0) || !self.fill.is_finite() {

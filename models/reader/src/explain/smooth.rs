@@ -50,6 +50,7 @@ impl Method for SmoothGrad {
     }
 
     fn explain(&self, subject: &Subject<'_>, x: &[f32]) -> Result<Attribution, ExplainError> {
+        subject.one(x)?;
         let wrong = |parameter, problem: String| Err(ExplainError::Parameter { parameter, problem });
         if self.draws == 0 || self.draws > DRAWS_MAX {
             return wrong("draws", format!("{} is not in 1..={DRAWS_MAX}", self.draws));

@@ -157,6 +157,14 @@ impl Subject<'_> {
         Ok(channels)
     }
 
+    /// Refuses what is not one finite input: a method explains one, and would mix several.
+    pub(super) fn one(&self, x: &[f32]) -> Result<(), ExplainError> {
+        if x.len() != self.input.len() {
+            return Err(ExplainError::Input { expected: self.input.len(), found: x.len() });
+        }
+        if x.iter().all(|value| value.is_finite()) { Ok(()) } else { Err(ExplainError::NotFinite) }
+    }
+
     /// The scores of inputs, one after another in `x`.
     pub fn scores(&self, x: &[f32]) -> Result<Vec<f64>, ExplainError> {
         let channels = self.channels()?;

@@ -11,8 +11,8 @@ use vidimus_reader::explain::quality::{
     curves, energy_inside, points_inside, randomised, rank_correlation, top_overlap,
 };
 use vidimus_reader::explain::{
-    EigenCam, ExplainError, GradCam, GradCamPlusPlus, IntegratedGradients, Method, Occlusion, Score, SmoothGrad,
-    Subject, boundary,
+    EigenCam, ExplainError, GradCam, GradCamPlusPlus, IntegratedGradients, Method, Occlusion, Saliency, Score,
+    SmoothGrad, Subject, boundary,
 };
 
 /// Tensors of a golden file.
@@ -207,11 +207,25 @@ fn what_cannot_be_explained_is_refused_by_name() {
         "opposite",
     );
     says(method.explain(&subject, &small.image[1..]).unwrap_err(), "expected");
-    says(IntegratedGradients { steps: 0, baseline: 0.0 }.explain(&subject, &small.image).unwrap_err(), "steps");
-    says(Occlusion::plane(0, 1, 0.0).explain(&subject, &small.image).unwrap_err(), "window");
+    // two inputs are not one: no method mixes them
+    let two = small.image.repeat(2);
+    let methods: [&dyn Method; 5] = [
+        &method,
+        &GradCam { stage: "layer4".into() },
+        &EigenCam { stage: "layer4".into() },
+        &SmoothGrad { draws: 2, deviation: 0.1, seed: 0, times_input: true },
+        &Occlusion::plane(8, 8, 0.0),
+    ];
     let mut broken = small.image.clone();
     broken[7] = f32::NAN;
-    assert!(matches!(method.explain(&subject, &broken), Err(ExplainError::NotFinite)), "a NaN makes no map");
+    for each in methods {
+        says(each.explain(&subject, &two).unwrap_err(), "expected");
+        let name = each.name();
+        assert!(matches!(each.explain(&subject, &broken), Err(ExplainError::NotFinite)), "{name}: a NaN makes no map");
+    }
+    says(curves(&subject, &two, &vec![0.0; small.input.space()], (2, 0.0), (1, 1)).unwrap_err(), "expected");
+    says(IntegratedGradients { steps: 0, baseline: 0.0 }.explain(&subject, &small.image).unwrap_err(), "steps");
+    says(Occlusion::plane(0, 1, 0.0).explain(&subject, &small.image).unwrap_err(), "window");
 }
 
 /// Proves: REQ-EXP-006
@@ -278,6 +292,33 @@ fn a_badge_says_why_a_map_is_not_to_be_believed() {
     assert_eq!((cells.len(), &cells[0]), (4, &vec![1, 3]));
     assert_eq!(cells, fillings(&[0.1, 0.9, 0.3, 0.8, 0.2, 0.0, 0.4, 0.5, 0.6, 0.7]));
     assert!((mirror_agreement(&[1.0, 2.0, 3.0, 4.0], &[2.0, 1.0, 4.0, 3.0], 2) - 1.0).abs() < 1e-12);
+}
+
+/// Proves: REQ-EXP-009
+#[test]
+fn of_a_map_that_is_not_to_be_believed_no_region_is_told() {
+    let saliency = Saliency::new("grad-cam/1".into(), [2, 2], vec![1.0, 4.0, 0.0, 2.0], 0.0, [8, 8]);
+    let good = Checks { fall_strongest: 2.0, fall_random: 0.5, mirror: 0.8, border: 1.0, empty: false };
+    let judged = |checks: Checks| Badge::judge(&checks, &LIMITS).regions(&saliency).len();
+    assert_eq!(judged(good), 1);
+    assert_eq!(judged(Checks { mirror: 0.1, ..good }), 1, "with caution it is told");
+    assert_eq!(judged(Checks { fall_strongest: 0.4, ..good }), 0);
+}
+
+/// Proves: REQ-EXP-011
+#[test]
+fn a_score_has_the_same_bits_beside_any_batch_mates() {
+    for (small, score) in
+        [(Small::read("resnet", "residual"), Score::Channel(1)), (Small::read("unet", "u-net"), Score::Channel(1))]
+    {
+        let subject = Subject { score, ..small.subject() };
+        let alone = subject.scores(&small.image).unwrap()[0];
+        let mate: Vec<f32> = small.image.iter().enumerate().map(|(at, v)| -3.0 * v + (at % 13) as f32).collect();
+        let beside = subject.scores(&[&mate[..], &small.image, &mate, &small.image].concat()).unwrap();
+        assert_eq!([beside[1].to_bits(), beside[3].to_bits()], [alone.to_bits(); 2], "{}", small.name);
+        let other = subject.scores(&mate).unwrap()[0];
+        assert_eq!([beside[0].to_bits(), beside[2].to_bits()], [other.to_bits(); 2], "{}", small.name);
+    }
 }
 
 /// Proves: REQ-EXP-010

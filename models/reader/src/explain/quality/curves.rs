@@ -38,6 +38,7 @@ pub fn curves(
     (steps, fill): (usize, f32),
     (orders, seed): (usize, u64),
 ) -> Result<Curves, ExplainError> {
+    subject.one(x)?;
     let space = subject.input.space();
     if map.len() != space || steps == 0 || orders == 0 {
         let problem = format!("{} places for {space}, {steps} steps, {orders} orders", map.len());
