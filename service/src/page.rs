@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use vidimus_reader::explain::badge::Trust;
+
 use crate::{
     fhir,
     pipeline::{Status, StudyReading},
@@ -73,7 +75,12 @@ pub(crate) fn page(study: &StudyReading) -> String {
             line(&mut page, word, &format!("{text} [{code}]"));
         }
     }
-    if let Some(overlay) = &study.files.overlay_png {
+    let unreliable =
+        study.reading.as_ref().map(|reading| &reading.badge).filter(|badge| badge.trust == Trust::Unreliable);
+    if let Some(badge) = unreliable {
+        let reasons: Vec<&str> = badge.reasons.iter().map(|reason| reason.text).collect();
+        line(&mut page, "Explanation", &format!("unreliable and not shown: {}", reasons.join("; ")));
+    } else if let Some(overlay) = &study.files.overlay_png {
         line(&mut page, "Explanation", overlay);
     }
     if let Some(receipt) = &study.files.receipt {
@@ -111,4 +118,42 @@ fn line(page: &mut String, label: &str, text: &str) {
         column += word.chars().count();
     }
     page.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use vidimus_reader::explain::badge::{Badge, Checks, LIMITS};
+
+    use super::page;
+    use crate::{
+        fhir,
+        pipeline::{Files, Status, StudyReading, Timing},
+    };
+
+    /// Proves: REQ-EXP-009
+    #[test]
+    fn an_unreliable_explanation_is_called_so_and_no_picture_is_named() {
+        let good = Checks { fall_strongest: 2.0, fall_random: 0.5, mirror: 0.8, border: 1.0, empty: false };
+        let text = |checks: &Checks| {
+            let mut reading = fhir::tests::reading("present", 0.9);
+            reading.badge = Badge::judge(checks, &LIMITS);
+            page(&StudyReading {
+                title: "film.dcm".into(),
+                study_uid: None,
+                status: Status::Evaluated,
+                reason: None,
+                model: None,
+                reading: Some(reading),
+                input: None,
+                receipt: None,
+                files: Files { overlay_png: Some("overlay.png".into()), ..Files::default() },
+                timing: Timing::default(),
+                published: true,
+            })
+        };
+        let shown = text(&good);
+        assert!(shown.contains("overlay.png") && !shown.contains("unreliable"), "{shown}");
+        let hidden = text(&Checks { fall_strongest: 0.4, ..good });
+        assert!(hidden.contains("unreliable and not shown") && !hidden.contains("overlay.png"), "{hidden}");
+    }
 }

@@ -29,17 +29,19 @@ const FHIR: &str = "fhir.json";
 pub(super) struct Pictures {
     pub saliency: Vec<u8>,
     pub overlay: Vec<u8>,
+    /// Whether the map may be handed on as an explanation: not where its checks found it unreliable.
+    pub shown: bool,
 }
 
 impl Pictures {
     /// Draws the map alone and over the film, there as strong as the finding is probable.
     pub(super) fn draw(display: &Image<f32>, reading: &Reading) -> anyhow::Result<Self> {
-        // a map that is not to be believed is not laid over the film
+        // a map that is not to be believed is not laid over the film, and the bare film explains nothing
         let shown = reading.badge.trust != Trust::Unreliable;
         let probable = reading.findings.first().map_or(1.0, |finding| finding.probability.get());
         let strength = if shown { probable } else { 0.0 };
         let saliency = &reading.saliency;
-        Ok(Self { saliency: saliency_png(saliency)?, overlay: overlay_png(display, saliency, strength as f32)? })
+        Ok(Self { saliency: saliency_png(saliency)?, overlay: overlay_png(display, saliency, strength as f32)?, shown })
     }
 }
 
@@ -72,7 +74,7 @@ impl FhirSource<'_> {
             service: &self.house.service,
             result,
             issued: self.issued,
-            overlay: pictures.map(|pictures| (OVERLAY, pictures.overlay.as_slice())),
+            overlay: pictures.filter(|pictures| pictures.shown).map(|pictures| (OVERLAY, pictures.overlay.as_slice())),
             seed,
         }
     }
