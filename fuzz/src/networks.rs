@@ -1,5 +1,5 @@
-//! Targets of imported networks: files that strangers made. Laws: tensors that are taken in are finite f32 values, as many
-//! as their shapes say; a description that is taken in says the same when written out and read again.
+//! Targets of imported networks: files that strangers made. Laws: tensors that are taken in are finite f32 values, as
+//! many as their shapes say; a description that is taken in says the same when written out and read again.
 
 use candle_core::DType;
 use vidimus_networks::{

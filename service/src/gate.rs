@@ -42,7 +42,8 @@ const MAKERS_KEY: &str = "evidence/makers.vkey";
 /// Who made the shipped verdicts.
 const MAKERS: &str = "the makers of Vidimus; their log's receipts lie beside the verdict";
 
-/// Registers and releases, for demonstration, the newest shipped bundle of each family that this site does not know yet.
+/// Registers and releases, for demonstration, the newest shipped bundle of each family that this site does not know
+/// yet.
 pub(crate) fn release_shipped(house: &House) -> anyhow::Result<()> {
     for shipped in shipped::newest() {
         let bundle = Bundle::from_files(shipped.files.clone())?;

@@ -2,8 +2,9 @@
 //!
 //! What is compared is not a copy: each reading's outcome holds salted commitments to its digests, and the digests made
 //! now are committed to with the same openings. A reading whose record is missing is a fault. Under the profile
-//! `f32-exact` any machine gives the same digests, on any number of threads and any instruction set; under `f32-candle`, the
-//! first release's, the same machine and build. The replay of an evaluated reading is itself an intent and an outcome of purpose `replay`.
+//! `f32-exact` any machine gives the same digests, on any number of threads and any instruction set; under
+//! `f32-candle`, the first release's, the same machine and build. The replay of an evaluated reading is itself an
+//! intent and an outcome of purpose `replay`.
 //! Errors: the vault or the log; a reading that differs is a result.
 
 use std::collections::{HashMap, hash_map::Entry as Place};

@@ -25,7 +25,8 @@ pub(crate) fn bundles() -> Vec<Shipped> {
     found.into_iter().map(|(name, files)| Shipped { name, files }).collect()
 }
 
-/// The newest version of each family: what a new site is given. Earlier ones stay here as evidence of what was released.
+/// The newest version of each family: what a new site is given. Earlier ones stay here as evidence of what was
+/// released.
 pub(crate) fn newest() -> Vec<Shipped> {
     let mut newest: BTreeMap<String, Shipped> = BTreeMap::new();
     for shipped in bundles() {

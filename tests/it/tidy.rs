@@ -27,7 +27,7 @@ const LINE: &[&str] = &[
 /// Crates beside the line, and what they may import of it.
 const BESIDE: &[(&str, &[&str])] = &[
     ("vidimus-verify", &["vidimus-log"]),
-    ("vidimus-fuzz", &["vidimus-log", "vidimus-imaging", "vidimus-reader"]),
+    ("vidimus-fuzz", &["vidimus-log", "vidimus-imaging", "vidimus-networks", "vidimus-reader"]),
     ("vidimus-tests", &["vidimus-evidence", "vidimus-imaging", "vidimus-log", "vidimus-store"]),
 ];
 

@@ -2,8 +2,8 @@
 //!
 //!     training [--channels 16] [--side 128] [--batch 16] [--steps 15] [--threads 1] [--json]
 //!
-//! Network: five 3x3 convolutions 1 -> c -> 2c -> 4c -> 8c -> 8c, the last four with stride 2, each with batch norm of the
-//! batch and ReLU; mean over the space; a linear layer to two classes; cross entropy.
+//! Network: five 3x3 convolutions 1 -> c -> 2c -> 4c -> 8c -> 8c, the last four with stride 2, each with batch norm of
+//! the batch and ReLU; mean over the space; a linear layer to two classes; cross entropy.
 //! Units: milliseconds of processor time of all threads, and of wall time; the median and the least of the steps, after
 //! three that are not counted. Errors: printed, with exit code 1.
 

@@ -1,6 +1,6 @@
 //! Times a MeshNet over a cube: `volume CHANNELS CLASSES EXTENT [THREADS [RUNS [steps]]]`, with random weights; 21
-//! channels take ELU, others ReLU, as the published networks do. Prints milliseconds of processor time and of the clock, an
-//! FNV hash of the output's bits, and the plan's memory; with `steps` the plan's steps.
+//! channels take ELU, others ReLU, as the published networks do. Prints milliseconds of processor time and of the
+//! clock, an FNV hash of the output's bits, and the plan's memory; with `steps` the plan's steps.
 //! Errors: an argument that is no number, or a plan that cannot be made, ends the program with a message.
 
 use candle_core::{Device, Tensor};

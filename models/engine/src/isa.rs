@@ -42,8 +42,8 @@ impl Isa {
         sets
     }
 
-    /// The set in use on this thread: the one that [`with_isa`] chose, else the one that [`ISA_VARIABLE`] names, else the
-    /// fastest.
+    /// The set in use on this thread: the one that [`with_isa`] chose, else the one that [`ISA_VARIABLE`] names, else
+    /// the fastest.
     #[must_use]
     pub fn current() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();

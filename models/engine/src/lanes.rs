@@ -360,7 +360,8 @@ pub(crate) mod x86 {
         }
         #[inline(always)]
         unsafe fn relu(self) -> Self {
-            // SAFETY: the caller vouches for AVX-512 F. The instruction returns the second operand for a NaN or two zeros.
+            // SAFETY: the caller vouches for AVX-512 F. The instruction returns the second operand for a NaN or two
+            // zeros.
             unsafe { _mm512_max_ps(_mm512_setzero_ps(), self) }
         }
         #[inline(always)]

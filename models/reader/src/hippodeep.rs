@@ -1,5 +1,7 @@
-//! hippodeep as a whole: brain volume and the two hippocampi from a T1-weighted volume by three networks. Research only.
-//! Shapes: any volume in; the networks see 64^3, 2 x 64^3 and, a side, 48 x 72 x 64 voxels of a box of 1 mm in template space.
+//! hippodeep as a whole: brain volume and the two hippocampi from a T1-weighted volume by three networks. Research
+//! only.
+//! Shapes: any volume in; the networks see 64^3, 2 x 64^3 and, a side, 48 x 72 x 64 voxels of a box of 1 mm in template
+//! space.
 //! Units: mm3. Masks lie on the input's voxels, turned so that axes run to left, anterior and superior.
 //! Errors: [`ProtocolError`]: a volume without contrast, a network of another kind, the engine's and the volume's own.
 //! Source: Thyreau et al., Medical Image Analysis 2018; code bthyreau/hippodeep_pytorch; steps 1 to 7 of its card. The
@@ -129,8 +131,8 @@ impl Hippodeep {
         Ok(HippodeepVolumes { intracranial_mm3: inside as f64 * voxel, left_mm3, right_mm3, brain, left, right })
     }
 
-    /// From the box's voxels to the head's, by the alignment's twelve numbers: a change of the cube -1..1 in which head and
-    /// template lie corner to corner.
+    /// From the box's voxels to the head's, by the alignment's twelve numbers: a change of the cube -1..1 in which head
+    /// and template lie corner to corner.
     fn map(shape: [usize; 3], twelve: &[f32]) -> Result<Affine, ProtocolError> {
         let mut change = [[0.0; 4]; 3];
         for (row, values) in twelve.chunks_exact(4).enumerate().take(3) {

@@ -161,8 +161,8 @@ impl Candidate {
         Probability::new(if sum > 1.0 && sum < 1.0 + 1e-9 { 1.0 } else { sum })
     }
 
-    /// Distances of inputs `[N, C, side, side]` from the training films. Runs the trunk alone: before the intent no answer
-    /// is computed.
+    /// Distances of inputs `[N, C, side, side]` from the training films. Runs the trunk alone: before the intent no
+    /// answer is computed.
     pub(crate) fn distances(&self, inputs: &Tensor) -> Result<Vec<GuardScore>, NetworkError> {
         let stages = self.runner.stages(inputs)?;
         let features = |image| Ok(self.guard.score(&Classifier::features(&stages, image)?));

@@ -1,6 +1,9 @@
-//! An imported network at this site: its description, its weights, its card, and the entry that says which bytes they are.
-//! Where: `research/NAME/` in the site's folder. The weights keep the bytes that came in; what they are, their bytes say.
-//! Errors: a name that is taken, a file that cannot be read, weights that do not fit, digests that differ from the log's.
+//! An imported network at this site: its description, its weights, its card, and the entry that says which bytes they
+//! are.
+//! Where: `research/NAME/` in the site's folder. The weights keep the bytes that came in; what they are, their bytes
+//! say.
+//! Errors: a name that is taken, a file that cannot be read, weights that do not fit, digests that differ from the
+//! log's.
 
 use std::{
     fs,

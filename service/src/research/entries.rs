@@ -1,4 +1,5 @@
-//! What a research run leaves in the log: an intent before inference, an outcome or a refusal after. Purpose `research`.
+//! What a research run leaves in the log: an intent before inference, an outcome or a refusal after. Purpose
+//! `research`.
 //! What went in and came out stands there as salted commitments only.
 //! Errors: the vault or the log.
 

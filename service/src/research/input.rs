@@ -1,7 +1,7 @@
 //! What a candidate is given: a prepared tensor, a picture, a DICOM file or series, a NIfTI volume.
 //! Shapes: prepared values `[images, channels, depth, rows, columns]`; a plane has depth 1.
-//! Units: pictures as display values 0..=1, volumes in the file's own units, then as the description's preparation says.
-//! A prepared tensor is taken as it is. NaN and infinite values are refused.
+//! Units: pictures as display values 0..=1, volumes in the file's own units, then as the description's preparation
+//! says. A prepared tensor is taken as it is. NaN and infinite values are refused.
 //! Errors: each names what was expected and found.
 
 use std::path::{Path, PathBuf};

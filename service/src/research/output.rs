@@ -1,6 +1,7 @@
-//! What a research run leaves in its folder: the raw tensors, and the finished result in the patient's space with its measures.
-//! Shapes: `output` `[images, channels, (depth,) rows, columns]` of f32; `labels` u8, the spatial axes, before them the images
-//! where there are several.
+//! What a research run leaves in its folder: the raw tensors, and the finished result in the patient's space with its
+//! measures.
+//! Shapes: `output` `[images, channels, (depth,) rows, columns]` of f32; `labels` u8, the spatial axes, before them the
+//! images where there are several.
 //! Units: mm3 and mm2 where the input has a spacing, else pixels; shares in percent. UCUM.
 //! Errors: a file that cannot be written, a result that is not finite.
 
@@ -80,8 +81,8 @@ pub(super) struct Written {
 }
 
 /// Writes `outputs.safetensors` and, for pictures and volumes, the finished result.
-/// `digest` is that of the raw result; `averaged` stands for the first channel's probability in the finished result, where
-/// there is one.
+/// `digest` is that of the raw result; `averaged` stands for the first channel's probability in the finished result,
+/// where there is one.
 pub(super) fn write(
     out: &Path,
     (raw, digest): (&Raw, Digest),

@@ -1,5 +1,6 @@
 //! One research run: input, intent, inference, outcome, files.
-//! The order is the same as of a clinical reading: durable intent before inference, durable outcome before a file leaves.
+//! The order is the same as of a clinical reading: durable intent before inference, durable outcome before a file
+//! leaves.
 //! Errors: an input that does not fit is refused with an entry; a failure after the intent is an outcome.
 
 use std::{path::Path, time::Instant};

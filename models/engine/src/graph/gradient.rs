@@ -1,7 +1,8 @@
 //! The reverse walk: the gradient of a score with respect to chosen nodes, as more operations of the same graph.
 //! So a gradient is compiled, run and replayed like any value, and its bits are as exact.
 //! Errors: [`EngineError::NoGradient`] for an operation without a rule (norms over space and groups).
-//! Source: the chain rule; where a node has several readers their gradients are added in the readers' order, last first.
+//! Source: the chain rule; where a node has several readers their gradients are added in the readers' order, last
+//! first.
 
 use super::{Graph, Node, Op};
 use crate::EngineError;

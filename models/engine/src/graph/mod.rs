@@ -1,4 +1,5 @@
-//! A network as data: what is computed from what. Training, compiled plan and gradient are made from this one definition.
+//! A network as data: what is computed from what. Training, compiled plan and gradient are made from this one
+//! definition.
 //! Shapes: a node's value is `[images, channels, depth, rows, columns]` of f32; a plane has depth 1, a vector extent 1.
 //! Nothing is computed here: [`plain`] runs a graph slowly and exactly, `crate::plan` fast.
 //! Weights are named as published and stay outside; [`Graph::shapes`] holds them and the input to every operation.
@@ -98,7 +99,8 @@ pub enum Padding {
         /// After the last.
         after: Extent,
     },
-    /// TensorFlow's: output length is the input's by the stride, rounded up; the smaller half of what is missing goes before.
+    /// TensorFlow's: output length is the input's by the stride, rounded up; the smaller half of what is missing goes
+    /// before.
     Same,
 }
 
@@ -238,7 +240,8 @@ pub enum Op {
     Seed { of: Node },
     /// A convolution (correlation, as in PyTorch).
     Conv { x: Node, weight: String, bias: Option<String>, window: Window, groups: usize },
-    /// The adjoint of the convolution with this window. `like` is a node of the result's extent; without it PyTorch's default.
+    /// The adjoint of the convolution with this window. `like` is a node of the result's extent; without it PyTorch's
+    /// default.
     ConvTransposed { x: Node, weight: String, bias: Option<String>, window: Window, groups: usize, like: Option<Node> },
     /// `x · f + o` with the norm's factor `f = scale / sqrt(variance + epsilon)` and offset `o = shift - mean · f`.
     Norm { x: Node, norm: BatchNorm },
@@ -246,7 +249,8 @@ pub enum Op {
     NormGradient { g: Node, norm: BatchNorm },
     /// Each channel to mean 0 and variance 1 over its space, then scaled and shifted by `[D, H, W]` weights.
     SpaceNorm { x: Node, scale: String, shift: String, epsilon: f64 },
-    /// Each group of channels to mean 0 and variance 1 over group and space, then scaled and shifted by `[channels]` weights.
+    /// Each group of channels to mean 0 and variance 1 over group and space, then scaled and shifted by `[channels]`
+    /// weights.
     GroupNorm { x: Node, groups: usize, scale: String, shift: String, epsilon: f64 },
     /// A function of each value.
     Activation { x: Node, kind: Activation },
@@ -467,7 +471,8 @@ impl Op {
         }
     }
 
-    /// The nodes whose values it reads; a node that only lends its shape (`like`) is not among them, but [`Self::shaped`].
+    /// The nodes whose values it reads; a node that only lends its shape (`like`) is not among them, but
+    /// [`Self::shaped`].
     #[must_use]
     pub fn reads(&self) -> Vec<Node> {
         match self {

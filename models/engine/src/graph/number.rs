@@ -1,4 +1,5 @@
-//! The two number types that a graph can be run in plainly: f32 with the kernels' own functions, and f64 as the textbook.
+//! The two number types that a graph can be run in plainly: f32 with the kernels' own functions, and f64 as the
+//! textbook.
 //! Units: none. Every function is one rounding of f32 or f64, or a fixed list of such; so f32 has the kernels' bits.
 //! Errors: none; NaN passes.
 

@@ -1,9 +1,9 @@
 //! A graph run plainly: one loop an operation, in f32 with the kernels' rules or in f64 as the textbook.
 //! Shapes: a value is `[channels, depth, rows, columns]` of one image.
-//! The rule of a convolution's element: `a = bias` (or 0), then for each block of 16 input channels, kernel depth, kernel
-//! row, kernel column, channel within the block: `a = fma(w, x, a)`; in a volume (a depth above 1) for each input channel,
-//! kernel depth, row, column. Positions in the padding take part as +0 along rows and columns of a plane and along a volume's columns, and are left out
-//! elsewhere. Fast kernels follow the same rule in their direct forms.
+//! The rule of a convolution's element: `a = bias` (or 0), then for each block of 16 input channels, kernel depth,
+//! kernel row, kernel column, channel within the block: `a = fma(w, x, a)`; in a volume (a depth above 1) for each
+//! input channel, kernel depth, row, column. Positions in the padding take part as +0 along rows and columns of a plane
+//! and along a volume's columns, and are left out elsewhere. Fast kernels follow the same rule in their direct forms.
 //! Errors: [`EngineError`] as [`Graph::shapes`], and a seed of the wrong length.
 //! Source: PyTorch's definitions of the layers.
 

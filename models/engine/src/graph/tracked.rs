@@ -1,6 +1,6 @@
 //! A graph run through the operations of [`crate::ops`], so that gradients reach whatever is tracked: training.
-//! Shapes: in and out `[images, channels, (depth,) rows, columns]`; within, channels are innermost. A wanted value has the
-//! input's number of dimensions.
+//! Shapes: in and out `[images, channels, (depth,) rows, columns]`; within, channels are innermost. A wanted value has
+//! the input's number of dimensions.
 //! Batch norms take their running statistics, or those of the batch: then these are returned, for the running ones to
 //! follow. A convolution whose result only a norm reads, and a norm whose result only a ReLU reads, run as one.
 //! Exactness: as the operations; neither threads nor the instruction set change a bit of a step.
@@ -31,8 +31,8 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// Moves the running statistics by `momentum` towards those of the batch (the variance divided by the count less one,
-    /// as in PyTorch). Running ones that are variables are set; others are replaced.
+    /// Moves the running statistics by `momentum` towards those of the batch (the variance divided by the count less
+    /// one, as in PyTorch). Running ones that are variables are set; others are replaced.
     pub fn follow(&self, weights: &mut Weights, momentum: f64) -> Result<(), EngineError> {
         for ((mean, variance), found) in &self.statistics {
             for (name, values) in [(mean, found.mean.clone()), (variance, found.variance_unbiased())] {

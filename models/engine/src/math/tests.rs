@@ -6,7 +6,8 @@ use crate::isa::Isa;
 use crate::lanes::{LANES, Lanes, instances};
 use proptest::prelude::*;
 
-/// Distance of `found` from `exact` in units of the last place of `exact` as f32 (of the smallest normal number at least).
+/// Distance of `found` from `exact` in units of the last place of `exact` as f32 (of the smallest normal number at
+/// least).
 fn units(found: f32, exact: f64) -> f64 {
     let size = exact.abs().max(f64::from(f32::MIN_POSITIVE));
     (f64::from(found) - exact).abs() / (2.0f64).powi(size.log2().floor() as i32 - 23)

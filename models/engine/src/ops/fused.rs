@@ -1,6 +1,7 @@
 //! A convolution, the batch norm of its result and a ReLU as one operation: what most layers of a network in training
 //! are. Candle then keeps no gradient of the two maps between, and the norm's gradient goes straight into the kernels.
-//! Shapes: as [`super::convolution`] without bias and [`super::batch_norm_training`]. The bits are those of the two in turn.
+//! Shapes: as [`super::convolution`] without bias and [`super::batch_norm_training`]. The bits are those of the two in
+//! turn.
 //! Errors: Candle's, with the operation's name and the shapes.
 
 use super::conv::{Convolution, Geometry};

@@ -1,7 +1,8 @@
 //! Norms within one image: over groups of channels, over the channels of each pixel, over the space of each channel.
 //! Shapes: maps `[N, (D,) H, W, C]`; scale and shift `[C]`, for the norm over space `[D, H, W]`.
-//! The rule: mean and variance of a set in f64 over its values in memory order (two passes), `(x - mean) · spread` in f32,
-//! then one product and one addition. Gradients add up in f64: within an image in memory order, then image by image.
+//! The rule: mean and variance of a set in f64 over its values in memory order (two passes), `(x - mean) · spread` in
+//! f32, then one product and one addition. Gradients add up in f64: within an image in memory order, then image by
+//! image.
 //! Errors: Candle's, with the shapes. NaN passes within its set.
 
 use super::map::Map;
@@ -10,7 +11,8 @@ use super::tensors::{Made, Ternary, View, ternary};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// Each of `groups` groups of channels to mean 0 and variance 1 over group and space, then scaled and shifted by channel.
+/// Each of `groups` groups of channels to mean 0 and variance 1 over group and space, then scaled and shifted by
+/// channel.
 pub fn group_norm(x: &Tensor, [scale, shift]: [&Tensor; 2], groups: usize, epsilon: f64) -> Result<Tensor> {
     ternary(x, scale, shift, Inner { groups: Some(groups), epsilon })
 }

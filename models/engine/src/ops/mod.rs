@@ -1,8 +1,9 @@
 //! The kernels as Candle operations: tensors in, tensors out, gradients by `backward`; what training is made of.
-//! Shapes: maps are f32, channels innermost: `[images, rows, columns, channels]`, volumes `[images, depth, rows, columns,
-//! channels]`. Lanes of a vector are then channels: no sum is split between lanes, for any number of dimensions.
-//! Exactness: every sum runs in an order set by the layer's shape; threads, instruction set and (for what belongs to one
-//! image) batch mates never change a bit. Candle's own gradients of pooling, resizing and fused norms are wrong or
+//! Shapes: maps are f32, channels innermost: `[images, rows, columns, channels]`, volumes `[images, depth, rows,
+//! columns, channels]`. Lanes of a vector are then channels: no sum is split between lanes, for any number of
+//! dimensions.
+//! Exactness: every sum runs in an order set by the layer's shape; threads, instruction set and (for what belongs to
+//! one image) batch mates never change a bit. Candle's own gradients of pooling, resizing and fused norms are wrong or
 //! missing (held by tests), so none of them is used.
 //! Errors: Candle's, with the operation's name and the shapes. NaN passes.
 //! Source: the layers as PyTorch defines them; `tests/it` holds values and gradients against f64 differences of the

@@ -1,8 +1,9 @@
 //! Batch norm: with frozen statistics, and with those of the batch, ReLU fused with it.
 //! Shapes: `[.., C]`, all leading dimensions counted as pixels; scale, shift and statistics `[C]`.
-//! The rule: pixels are cut into blocks of 256. A block's sum, and its squares about its own mean, are f32 chains a channel;
-//! blocks are put together in f64, in order (Chan, Golub and LeVeque 1979). A value is `(x - mean) · s + shift` with `s =
-//! scale / sqrt(variance + epsilon)` computed in f64 and rounded once. The gradient's two sums go block by block as well.
+//! The rule: pixels are cut into blocks of 256. A block's sum, and its squares about its own mean, are f32 chains a
+//! channel; blocks are put together in f64, in order (Chan, Golub and LeVeque 1979). A value is `(x - mean) · s +
+//! shift` with `s = scale / sqrt(variance + epsilon)` computed in f64 and rounded once. The gradient's two sums go
+//! block by block as well.
 //! Errors: Candle's, with the shapes. NaN passes, also through the ReLU.
 
 use super::sums::{BLOCK, channel_sums, rounded};

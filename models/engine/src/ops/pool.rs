@@ -1,8 +1,8 @@
 //! Pooling of planes and volumes: maximum, mean, and the mean over the whole space.
 //! Shapes: maps `[N, (D,) H, W, C]`.
 //! The rules: padding never wins a maximum and never counts for a mean; the first of equals in row-major order wins; a
-//! NaN wins over all. A mean is the sum in row-major order times the rounded reciprocal of the positions in the image. An
-//! input's gradient adds up what its windows send, in the windows' order.
+//! NaN wins over all. A mean is the sum in row-major order times the rounded reciprocal of the positions in the image.
+//! An input's gradient adds up what its windows send, in the windows' order.
 //! Errors: Candle's, with the shapes; a window that lies in the padding alone.
 
 use super::map::Map;

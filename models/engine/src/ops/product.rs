@@ -1,5 +1,6 @@
 //! The product of two maps, one of which may have one channel for all of the other's.
-//! Shapes: `[.., C]` and `[.., C]` or `[.., 1]`. The gradient of the one channel is a chain over the channels, in order.
+//! Shapes: `[.., C]` and `[.., C]` or `[.., 1]`. The gradient of the one channel is a chain over the channels, in
+//! order.
 //! Errors: Candle's, with the shapes. Source of the need: Candle adds up a broadcast gradient in an order of its own.
 
 use super::tensors::{Binary, Made, View, binary};

@@ -1,7 +1,8 @@
 //! Upsampling by whole factors, nearest or linear, of planes and volumes.
 //! Shapes: maps `[N, (D,) H, W, C]` to `[N, (fd D,) fr H, fc W, C]`.
-//! The rule: an output is the sum over its at most eight neighbours, in row-major order, of value times share; shares are
-//! products of the axes' shares in f64, rounded once. The gradient sends the same shares back, in the outputs' order.
+//! The rule: an output is the sum over its at most eight neighbours, in row-major order, of value times share; shares
+//! are products of the axes' shares in f64, rounded once. The gradient sends the same shares back, in the outputs'
+//! order.
 //! Errors: Candle's, with the shapes.
 
 use super::map::Map;

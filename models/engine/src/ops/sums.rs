@@ -1,7 +1,7 @@
 //! Sums over pixels, channel by channel, in a fixed order that threads and instruction sets leave alone.
 //! Shapes: values `[images, pixels, channels]`.
-//! The rule: an image's pixels are cut into blocks of 256; within a block one f32 chain a channel, pixel after pixel; the
-//! blocks' sums are added in f64, in order, image after image, and rounded once.
+//! The rule: an image's pixels are cut into blocks of 256; within a block one f32 chain a channel, pixel after pixel;
+//! the blocks' sums are added in f64, in order, image after image, and rounded once.
 //! Errors: none.
 
 use rayon::prelude::*;

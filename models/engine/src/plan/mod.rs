@@ -3,7 +3,8 @@
 //! Exactness: profile [`PROFILE`]. A value's bits depend on graph, weights and input, never on threads, batch mates or
 //! instruction set; a task computes whole output elements, and which form a layer takes depends on its shape only.
 //! Executors: planes (all depths 1) and volumes; each computes by the plain form what it has no fast form for.
-//! Errors: [`EngineError`] when compiled; an input of another length when run. NaN passes and is the caller's to refuse.
+//! Errors: [`EngineError`] when compiled; an input of another length when run. NaN passes and is the caller's to
+//! refuse.
 
 mod arena;
 mod crew;

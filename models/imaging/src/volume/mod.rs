@@ -1,6 +1,6 @@
 //! Volumes: voxels with their place in the patient, from NIfTI files and DICOM series, resampled and brought back.
-//! Shapes: `[ni, nj, nk]` voxels; value `(i, j, k)` lies at `(i * nj + j) * nk + k`, so the first axis of the file is the
-//! slowest here, as `numpy` gives it and as networks take it.
+//! Shapes: `[ni, nj, nk]` voxels; value `(i, j, k)` lies at `(i * nj + j) * nk + k`, so the first axis of the file is
+//! the slowest here, as `numpy` gives it and as networks take it.
 //! Units: millimetres in RAS (right, anterior, superior) space, as NIfTI has it; DICOM's LPS is turned at the door.
 //! Errors: [`VolumeError`], naming the attribute or header field and what to do.
 //! Source: NIfTI-1.1 header; DICOM PS3.3 C.7.6.2; IMAGING.md section 5.

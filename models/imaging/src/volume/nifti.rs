@@ -1,7 +1,8 @@
 //! NIfTI-1 files, one file (`n+1`), plain or gzipped: read within bounds, and written.
 //! Shapes: the file's first axis is its fastest; here it is the slowest (see [`super::Volume`]).
-//! Units: millimetres, RAS; the file's own unit is turned into them. `scl_slope` and `scl_inter` are applied where the slope
-//! is not zero. The sform is preferred where its code is above 0, then the qform; without either only sizes are known.
+//! Units: millimetres, RAS; the file's own unit is turned into them. `scl_slope` and `scl_inter` are applied where the
+//! slope is not zero. The sform is preferred where its code is above 0, then the qform; without either only sizes are
+//! known.
 //! Errors: [`VolumeError`], naming the field. Lengths are held to the header before memory is taken; a gzipped file may
 //! not unpack to more than its header says.
 //! Source: NIfTI-1.1 (`nifti1.h`), methods 1 to 3.

@@ -1,7 +1,9 @@
 //! Grids of voxels in the patient's space, and a volume's values on another grid.
-//! Shapes and units: as [`super::Volume`]. A place outside of the volume counts as zero; linear mixing treats a neighbour outside so.
-//! Sums run in f64 in one order and are rounded once, so a resampled volume has the same bits everywhere.
-//! Errors: [`VolumeError::Grid`]. Source: nibabel's `affines` and `orientations`; SciPy's `map_coordinates`, order 0 and 1.
+//! Shapes and units: as [`super::Volume`]. A place outside of the volume counts as zero; linear mixing treats a
+//! neighbour outside so. Sums run in f64 in one order and are rounded once, so a resampled volume has the same bits
+//! everywhere.
+//! Errors: [`VolumeError::Grid`]. Source: nibabel's `affines` and `orientations`; SciPy's `map_coordinates`, order 0
+//! and 1.
 
 use super::{Direction, VOXELS_MAX, Volume, VolumeError};
 use crate::geometry::Affine;
@@ -61,7 +63,8 @@ impl Grid {
         self.directions().iter().map(|direction| direction.letter()).collect()
     }
 
-    /// The same voxels with their axes in other directions: for each new axis the old one, and whether it runs backwards.
+    /// The same voxels with their axes in other directions: for each new axis the old one, and whether it runs
+    /// backwards.
     fn turn(&self, to: [Direction; 3]) -> [(usize, bool); 3] {
         let from = self.directions();
         to.map(|wanted| {

@@ -1,5 +1,6 @@
 //! A DICOM series as one volume: single-frame files in any order, or one object of several frames.
-//! Shapes: axis i runs along a row (to the right), j down the columns, k from slice to slice, as converters to NIfTI have it.
+//! Shapes: axis i runs along a row (to the right), j down the columns, k from slice to slice, as converters to NIfTI
+//! have it.
 //! Units: modality values (Hounsfield units where the file says so); millimetres, turned from LPS to RAS.
 //! Errors: [`VolumeError`] names missing, duplicate, uneven, tilted or foreign slices.
 //! Source: DICOM PS3.3 C.7.6.2.1.1, C.7.6.16.

@@ -1,4 +1,5 @@
-//! Volumes: NIfTI read and written, series put together, turned, resampled and brought back; what is no volume is named.
+//! Volumes: NIfTI read and written, series put together, turned, resampled and brought back; what is no volume is
+//! named.
 
 use crate::build::Build;
 use proptest::prelude::*;

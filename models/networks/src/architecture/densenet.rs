@@ -1,6 +1,6 @@
 //! A densely connected network, by torchvision's names (DenseNet-121 and its kin).
-//! Shapes: in `[channels, H, W]`, out `[classes]` of logits. Blocks, growth and classes are the tensors'. Stages `stem`,
-//! `block1`, ..; `features` is the last map after its norm and activation.
+//! Shapes: in `[channels, H, W]`, out `[classes]` of logits. Blocks, growth and classes are the tensors'. Stages
+//! `stem`, `block1`, ..; `features` is the last map after its norm and activation.
 //! Errors: [`NetworkError`]. Source: Huang et al., CVPR 2017; torchvision's `densenet.py`.
 
 use super::tensors::Tensors;

@@ -1,6 +1,6 @@
 //! The description of a published network: a TOML file of what its tensors cannot tell.
-//! Units: as each key says. Errors: [`NetworkError::Setting`] for a file that is no description; unknown keys are refused
-//! by name. The keys, for people: `models/networks/published/README.md`.
+//! Units: as each key says. Errors: [`NetworkError::Setting`] for a file that is no description; unknown keys are
+//! refused by name. The keys, for people: `models/networks/published/README.md`.
 
 use crate::NetworkError;
 use serde::{Deserialize, Serialize};

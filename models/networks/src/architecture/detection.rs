@@ -1,7 +1,7 @@
 //! A detector of centre points on a residual trunk: for each cell of its last map the log odds that an object's centre
 //! lies there, and the box around it.
-//! Shapes: in `[channels, H, W]`; out `[classes + 4, H / s, W / s]`: classes of centre log odds, then offsets of the centre
-//! (row, column) and logarithms of the box's height and width, in cells.
+//! Shapes: in `[channels, H, W]`; out `[classes + 4, H / s, W / s]`: classes of centre log odds, then offsets of the
+//! centre (row, column) and logarithms of the box's height and width, in cells.
 //! Errors: [`NetworkError`]. Source: Zhou et al. 2019 (arXiv 1904.07850), without its separate upsampling path.
 
 use super::tensors::Tensors;

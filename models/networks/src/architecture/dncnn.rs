@@ -1,5 +1,6 @@
 //! DnCNN: convolutions in a row that find the noise; the result is the image less the noise.
-//! Shapes: in `[1, H, W]`, out the same. Stages `layer0`, ..; `noise` is what is taken away; `features` the last map before.
+//! Shapes: in `[1, H, W]`, out the same. Stages `layer0`, ..; `noise` is what is taken away; `features` the last map
+//! before.
 //! Errors: [`NetworkError`]. Source: Zhang et al., IEEE TIP 2017; KAIR's merged form without norms, or with them.
 
 use super::tensors::Tensors;

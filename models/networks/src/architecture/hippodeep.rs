@@ -1,7 +1,8 @@
 //! hippodeep's three networks: brain mask and priors, alignment, hippocampus of one side.
-//! Shapes: head `[1, 64, 64, 64]` to `[4, 64, 64, 64]`; affine `[2, 64, 64, 64]` to `[12, 1, 1, 1]`, read as 3 x 4 by the
-//! protocol; hippo `[1, 48, 72, 64]` to `[1, 44, 68, 60]`. Probabilities, not logits, where the authors' end so.
-//! Errors: [`NetworkError`]. Source: Thyreau et al., Medical Image Analysis 2018; code bthyreau/hippodeep_pytorch; the card.
+//! Shapes: head `[1, 64, 64, 64]` to `[4, 64, 64, 64]`; affine `[2, 64, 64, 64]` to `[12, 1, 1, 1]`, read as 3 x 4 by
+//! the protocol; hippo `[1, 48, 72, 64]` to `[1, 44, 68, 60]`. Probabilities, not logits, where the authors' end so.
+//! Errors: [`NetworkError`]. Source: Thyreau et al., Medical Image Analysis 2018; code bthyreau/hippodeep_pytorch; the
+//! card.
 
 use super::tensors::Tensors;
 use super::{Network, SpaceKind};

@@ -1,6 +1,6 @@
 //! Published networks as graphs: what a description and the tensors together say.
-//! A description (TOML) says what shapes cannot tell: family, dilations, activation, order of norm and activation, names
-//! of labels, preparation. Channels, widths, depth and classes are read from the tensors. One file a family.
+//! A description (TOML) says what shapes cannot tell: family, dilations, activation, order of norm and activation,
+//! names of labels, preparation. Channels, widths, depth and classes are read from the tensors. One file a family.
 //! Shapes: in `[channels, (depth,) rows, columns]`; out the network's raw result. Stages are named; `features` is the
 //! last map before the head, which class-activation methods explain.
 //! Errors: [`NetworkError`], naming the key, or the tensor that is missing, left over or of another shape.

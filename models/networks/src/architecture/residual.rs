@@ -1,6 +1,6 @@
 //! A residual network of basic blocks, by torchvision's names (ResNet-18, ResNet-34).
-//! Shapes: in `[channels, H, W]`, out `[classes]` of logits. Widths, blocks and classes are the tensors'. Stages `stem`,
-//! `layer1` to `layer4`; `features` is the last of them.
+//! Shapes: in `[channels, H, W]`, out `[classes]` of logits. Widths, blocks and classes are the tensors'. Stages
+//! `stem`, `layer1` to `layer4`; `features` is the last of them.
 //! Errors: [`NetworkError`]. Source: He et al., CVPR 2016; torchvision's `resnet.py`.
 
 use super::tensors::Tensors;

@@ -1,7 +1,8 @@
-//! Convolutions in a row, in the order of the numbers in their names: `prefix.N.weight` as `torch.nn.Sequential` has it (gaps
-//! for layers without tensors), nested (`prefix.N.0.weight`, norm `prefix.N.1`), or `convN` with `bnN`, `N.conv` with `N.norm`.
-//! A norm belongs to the convolution before it; of equal numbers the convolution comes first; a name without a number is the
-//! last layer's. Shared by MeshNet and DnCNN. Errors: [`NetworkError`] for names that make no such row.
+//! Convolutions in a row, in the order of the numbers in their names: `prefix.N.weight` as `torch.nn.Sequential` has it
+//! (gaps for layers without tensors), nested (`prefix.N.0.weight`, norm `prefix.N.1`), or `convN` with `bnN`, `N.conv`
+//! with `N.norm`. A norm belongs to the convolution before it; of equal numbers the convolution comes first; a name
+//! without a number is the last layer's. Shared by MeshNet and DnCNN. Errors: [`NetworkError`] for names that make no
+//! such row.
 
 use super::tensors::Tensors;
 use super::{Description, Order};

@@ -1,5 +1,5 @@
-//! A U-Net of double convolutions with batch norm: `d.N` on the way down, `m` at the bottom, `u.N` and `c.N` on the way up,
-//! `o` at the end.
+//! A U-Net of double convolutions with batch norm: `d.N` on the way down, `m` at the bottom, `u.N` and `c.N` on the way
+//! up, `o` at the end.
 //! Shapes: in `[channels, H, W]`, out `[classes, H, W]` of logits; H and W multiples of two to the depth. Depth, widths
 //! and classes are the tensors'. Stages `down0`, .., `bottom`, `up0`, ..; `features` is the last map before `o`.
 //! Errors: [`NetworkError`]. Source: Ronneberger et al., MICCAI 2015, with padding and batch norm.

@@ -1,7 +1,8 @@
 //! W-Net: little U-Nets in a row; each after the first sees the image and the raw answer of the one before.
-//! Shapes: in `[channels, H, W]`, out `[classes, H, W]` of logits. Levels, widths, channels and classes are the tensors'.
-//! A block is convolution, activation, norm, twice (or norm first, by `order`), plus a shortcut of a 1x1 convolution and a
-//! norm; no activation after the sum. Stages `unet1`, `unet2`, ..; `features` is the last map of the last one.
+//! Shapes: in `[channels, H, W]`, out `[classes, H, W]` of logits. Levels, widths, channels and classes are the
+//! tensors'. A block is convolution, activation, norm, twice (or norm first, by `order`), plus a shortcut of a 1x1
+//! convolution and a norm; no activation after the sum. Stages `unet1`, `unet2`, ..; `features` is the last map of the
+//! last one.
 //! Errors: [`NetworkError`]. Source: Galdran et al. 2020 (arXiv 2009.01907), code agaldran/lwnet.
 
 use super::tensors::Tensors;

@@ -1,7 +1,7 @@
 //! Weights from files that others made: safetensors, and PyTorch's zip format without executing its pickle.
 //! Shapes: tensors as published, turned into f32. What a file is, its bytes say; its name says nothing.
-//! Half precision and bfloat16 are widened, exactly; doubles are refused, as they would be rounded. Counters of batch norm
-//! (`num_batches_tracked`) are left out; any other tensor of integers is refused.
+//! Half precision and bfloat16 are widened, exactly; doubles are refused, as they would be rounded. Counters of batch
+//! norm (`num_batches_tracked`) are left out; any other tensor of integers is refused.
 //! Errors: [`ImportError`], naming the tensor, opcode or global. Every size is held to the file before memory is taken.
 //! Source: safetensors' format; PyTorch's `torch.save`; PKWARE's APPNOTE; Python's `pickletools`.
 

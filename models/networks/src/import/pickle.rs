@@ -1,6 +1,6 @@
 //! The pickle of a PyTorch state dictionary, read by a machine that can build lists of tensors and nothing else.
-//! No global is looked up and nothing is called: an allow-list of opcodes and of six globals, all else is refused by name.
-//! A container that lies in another can no longer change, so nesting has a known depth and there is no cycle.
+//! No global is looked up and nothing is called: an allow-list of opcodes and of six globals, all else is refused by
+//! name. A container that lies in another can no longer change, so nesting has a known depth and there is no cycle.
 //! Errors: [`ImportError::Pickle`], with opcode and place, or the global's name.
 //! Source: Python's `pickletools`; PyTorch's `torch/serialization.py` and `_weights_only_unpickler.py` (what state
 //! dictionaries hold).

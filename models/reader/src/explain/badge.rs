@@ -1,7 +1,7 @@
 //! The badge of one reading's map: reliable, with caution, or unreliable, by checks that cost a few passes.
 //!
-//! 1. Faithful: the finding's log-odds fall more when the strongest fifth of the map's cells is filled with the film's mean
-//!    than when as many random cells are (mean of three seeded choices).
+//! 1. Faithful: the finding's log-odds fall more when the strongest fifth of the map's cells is filled with the film's
+//! mean    than when as many random cells are (mean of three seeded choices).
 //! 2. Steady: the map of the mirrored film, turned back, ranks the cells alike.
 //! 3. Off the border: no more than twice the share of a map without preference.
 //! 4. Not empty, and finite.
@@ -30,8 +30,8 @@ pub struct Limits {
     pub border_max: f64,
 }
 
-/// Fixed from the checks' meaning, before any figure: a map no better than chance is not faithful; ranks that share less
-/// than a quarter of their order are not steady; the border as already noted by readings of version 1.0.0.
+/// Fixed from the checks' meaning, before any figure: a map no better than chance is not faithful; ranks that share
+/// less than a quarter of their order are not steady; the border as already noted by readings of version 1.0.0.
 pub const LIMITS: Limits = Limits { gain_min: 0.0, mirror_min: 0.25, border_max: 2.0 };
 
 /// How far a map can be trusted.

@@ -1,7 +1,7 @@
 //! A segmentation's own doubt: where its boundary could as well lie.
 //! Shapes: probabilities `[depth, rows, columns]`, 0..=1; the doubt the same.
-//! Units: millimetres where a spacing is given; the band's width is that of the places between the two probabilities, by the
-//! boundary's length (planes) or area (volumes) between neighbours.
+//! Units: millimetres where a spacing is given; the band's width is that of the places between the two probabilities,
+//! by the boundary's length (planes) or area (volumes) between neighbours.
 //! Errors: [`ExplainError::Parameter`] for probabilities that are none.
 //! Source: binary entropy (Shannon 1948); the width is the band's measure over that of the boundary's faces.
 

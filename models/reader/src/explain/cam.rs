@@ -2,8 +2,8 @@
 //! Shapes: the stage's `[channels, depth, rows, columns]`; out one channel of the input's extent, none negative.
 //! Grad-CAM needs the gradient only from the score down to the stage, so it costs little more than a forward pass.
 //! Errors: [`ExplainError`].
-//! Source: Selvaraju et al. 2017 (Grad-CAM); Chattopadhay et al. 2018, equation 19 (Grad-CAM++); Muhammad and Yeasin 2020
-//! (Eigen-CAM, not centred, with the sign of a map whose sum is not negative).
+//! Source: Selvaraju et al. 2017 (Grad-CAM); Chattopadhay et al. 2018, equation 19 (Grad-CAM++); Muhammad and Yeasin
+//! 2020 (Eigen-CAM, not centred, with the sign of a map whose sum is not negative).
 
 use super::subject::{Attribution, ExplainError, Method, Seen, Subject, enlarged};
 use vidimus_engine::Shape;

@@ -1,7 +1,7 @@
 //! Integrated gradients: the gradient along the straight line from a baseline to the input, times their difference.
 //! Shapes: the input's. Midpoints of equal steps (Captum's `riemann_middle`); all steps run as one batch.
-//! Completeness: the map adds up to the difference of the scores at both ends, but for the steps' size; the gap is reported
-//! with each map as `completeness-gap`, a share of that difference.
+//! Completeness: the map adds up to the difference of the scores at both ends, but for the steps' size; the gap is
+//! reported with each map as `completeness-gap`, a share of that difference.
 //! Errors: [`ExplainError::Parameter`] for no step or a baseline of another size.
 //! Source: Sundararajan et al. 2017 (arXiv 1703.01365).
 

@@ -1,7 +1,8 @@
 //! What is explained, and what every method answers.
-//! Shapes: an input is `[channels, depth, rows, columns]` (a plane has depth 1); an attribution the same, or one channel
-//! where a method has no channels.
-//! Errors: [`ExplainError`] for a score that the network does not have, a stage that is not there, values that are not finite.
+//! Shapes: an input is `[channels, depth, rows, columns]` (a plane has depth 1); an attribution the same, or one
+//! channel where a method has no channels.
+//! Errors: [`ExplainError`] for a score that the network does not have, a stage that is not there, values that are not
+//! finite.
 
 use vidimus_engine::{EngineError, Graph, Node, Plan, Shape, Values, Weights};
 use vidimus_log::Digest;

@@ -1,4 +1,5 @@
-//! Methods of explanation: against Captum and PyTorch on small networks, against laws that each must keep, and their quality.
+//! Methods of explanation: against Captum and PyTorch on small networks, against laws that each must keep, and their
+//! quality.
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -129,11 +130,17 @@ proptest! {
 
     /// Proves: REQ-EXP-003
     #[test]
-    fn of_a_linear_network_every_method_finds_the_weights(rows in 2usize..6, columns in 2usize..6, seed in any::<u32>()) {
+    fn of_a_linear_network_every_method_finds_the_weights(
+        rows in 2usize..6,
+        columns in 2usize..6,
+        seed in any::<u32>(),
+    ) {
         let space = rows * columns;
         let (graph, weights, pull) = linear(space);
-        let x: Vec<f32> = (0..2 * space).map(|at| ((at as u32).wrapping_mul(seed | 1) >> 8) as f32 / (1 << 24) as f32).collect();
-        let subject = Subject { graph: &graph, weights: &weights, input: Shape::plane(2, rows, columns), score: Score::Channel(0) };
+        let value = |at: usize| ((at as u32).wrapping_mul(seed | 1) >> 8) as f32 / (1 << 24) as f32;
+        let x: Vec<f32> = (0..2 * space).map(value).collect();
+        let input = Shape::plane(2, rows, columns);
+        let subject = Subject { graph: &graph, weights: &weights, input, score: Score::Channel(0) };
         let expected: Vec<f32> = pull.iter().zip(&x).map(|(w, v)| w * v).collect();
         let close = |found: &[f32]| found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5);
         let line = IntegratedGradients { steps: 3, baseline: 0.0 }.explain(&subject, &x).unwrap();

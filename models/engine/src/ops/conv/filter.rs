@@ -1,8 +1,8 @@
 //! Gradient of a convolution's weight, held in registers along the pixels.
 //! Shapes: `x` and `g` channels-last, the input and the result's gradient; out `[out, in / groups, taps]`.
-//! The rule of one element: for each image one chain of fused multiply-adds `a = fma(x, g, a)` from zero, over the output
-//! planes and rows whose tap falls into the image and all output columns (a tap beside a row reads +0); the images' sums
-//! are then added in order. Threads divide weights, never pixels.
+//! The rule of one element: for each image one chain of fused multiply-adds `a = fma(x, g, a)` from zero, over the
+//! output planes and rows whose tap falls into the image and all output columns (a tap beside a row reads +0); the
+//! images' sums are then added in order. Threads divide weights, never pixels.
 //! Errors: none; lengths are asserted once a call.
 
 use super::Geometry;

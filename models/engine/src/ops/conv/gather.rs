@@ -1,6 +1,7 @@
 //! The one convolution kernel: every target element gathers the source elements that a walk names, times a panel.
-//! Forward, a walk reads the image under the kernel; its adjoint reads the result from the image's side (input gradient,
-//! transposed convolution), one phase for each residue of the stride, so that no product with a zero between is made.
+//! Forward, a walk reads the image under the kernel; its adjoint reads the result from the image's side (input
+//! gradient, transposed convolution), one phase for each residue of the stride, so that no product with a zero between
+//! is made.
 //! Shapes: source and target channels-last; panels `[group][block of 16 targets][tap][source channel][16]`.
 //! The rule of one element: `a = bias` (or +0), then for each kernel plane and row that falls into the source, each
 //! kernel column of the phase, each source channel of the group, in that order: `a = fma(x, w, a)`. Columns outside the

@@ -1,6 +1,6 @@
 //! Convolution and transposed convolution of planes and volumes, forward and all gradients.
-//! Shapes: maps `[N, (D,) H, W, C]`; a convolution's weight `[out, in / groups, (kd,) kh, kw]` or `[out, in]`, a transposed
-//! one's `[in, out / groups, (kd,) kh, kw]`; bias `[out]`.
+//! Shapes: maps `[N, (D,) H, W, C]`; a convolution's weight `[out, in / groups, (kd,) kh, kw]` or `[out, in]`, a
+//! transposed one's `[in, out / groups, (kd,) kh, kw]`; bias `[out]`.
 //! A transposed convolution is the adjoint of the convolution with the same weight, so each one's input gradient is the
 //! other's forward, and the two share the weight's gradient with the roles of map and gradient exchanged.
 //! The rules of the sums stand at [`gather`] and [`filter`]; a bias's gradient at [`super::sums`].
@@ -99,8 +99,8 @@ pub fn convolution(
     ternary(x, weight, &bias_or_zeros(bias, outputs)?, op)
 }
 
-/// A transposed convolution: the adjoint of the convolution with this window and weight. `extent` is the result's; without
-/// it PyTorch's default `(in - 1) · stride - padding + dilation · (kernel - 1) + 1`.
+/// A transposed convolution: the adjoint of the convolution with this window and weight. `extent` is the result's;
+/// without it PyTorch's default `(in - 1) · stride - padding + dilation · (kernel - 1) + 1`.
 pub fn transposed_convolution(
     x: &Tensor,
     weight: &Tensor,

@@ -1,6 +1,8 @@
-//! Deletion and insertion: the score as the strongest places are taken away, or given to an empty input, against random orders.
+//! Deletion and insertion: the score as the strongest places are taken away, or given to an empty input, against random
+//! orders.
 //! Shapes: a map over the input's space; curves of `steps + 1` scores from nothing changed to all changed.
-//! A faithful map takes the score down early and brings it up early; the areas are means over the curve, in the score's unit.
+//! A faithful map takes the score down early and brings it up early; the areas are means over the curve, in the score's
+//! unit.
 //! Errors: [`ExplainError`]. Source: Petsiuk et al. 2018 (arXiv 1806.07421).
 
 use super::super::subject::{ExplainError, Subject};

@@ -1,9 +1,10 @@
 //! Whether an explanation deserves belief: checks of a method on a network, and of one map.
 //! Shapes: maps and masks over one space, place by place. Figures are shares or rank correlations in -1..=1.
-//! What is measured: similarity of two maps; deletion and insertion curves against random orders; whether a map changes when
-//! the network's parameters are shuffled, layer by layer from the end; where it lies against a person's mask.
+//! What is measured: similarity of two maps; deletion and insertion curves against random orders; whether a map changes
+//! when the network's parameters are shuffled, layer by layer from the end; where it lies against a person's mask.
 //! Errors: [`ExplainError`]; maps of different lengths are a mistake of ours and asserted.
-//! Source: Adebayo et al. 2018 (sanity checks); Petsiuk et al. 2018 (deletion, insertion); Zhang et al. 2018 (pointing game).
+//! Source: Adebayo et al. 2018 (sanity checks); Petsiuk et al. 2018 (deletion, insertion); Zhang et al. 2018 (pointing
+//! game).
 
 mod curves;
 mod randomised;

@@ -1,7 +1,8 @@
 //! Parameter randomisation: a map must change when the network's parameters are shuffled, layer by layer from the end.
-//! Each convolution's weight is shuffled within itself by a seeded order, so that its distribution stays and its meaning goes.
-//! Out: for each share of the layers shuffled, the rank correlation of the magnitudes with the map of the network as it is.
-//! A method whose maps stay alike explains the image, not the network.
+//! Each convolution's weight is shuffled within itself by a seeded order, so that its distribution stays and its
+//! meaning goes.
+//! Out: for each share of the layers shuffled, the rank correlation of the magnitudes with the map of the network as it
+//! is. A method whose maps stay alike explains the image, not the network.
 //! Errors: [`ExplainError`]. Source: Adebayo et al. 2018 (arXiv 1810.03292), cascading randomisation.
 
 use super::super::subject::{ExplainError, Method, Subject};
