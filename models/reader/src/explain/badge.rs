@@ -1,7 +1,7 @@
 //! The badge of one reading's map: reliable, with caution, or unreliable, by checks that cost a few passes.
 //!
 //! 1. Faithful: the finding's log-odds fall more when the strongest fifth of the map's cells is filled with the film's
-//! mean    than when as many random cells are (mean of three seeded choices).
+//!    mean than when as many random cells are (mean of three seeded choices).
 //! 2. Steady: the map of the mirrored film, turned back, ranks the cells alike.
 //! 3. Off the border: no more than twice the share of a map without preference.
 //! 4. Not empty, and finite.
