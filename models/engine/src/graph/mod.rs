@@ -11,6 +11,7 @@ mod gradient;
 mod number;
 pub mod plain;
 mod shapes;
+mod tape;
 mod tracked;
 
 pub use axis::Axis;

@@ -6,11 +6,26 @@
 //! Exactness: as the operations; neither threads nor the instruction set change a bit of a step.
 //! Errors: [`EngineError`], as [`Graph::shapes`], and for gradient operations: a tracked graph makes its own.
 
+use super::plain::floats;
+use super::tape::{Entry, Leaf, Tape};
 use super::{Activation, BatchNorm, Graph, Node, Op, Shape, Weights};
 use crate::EngineError;
-use crate::ops::{self, BatchStatistics, Follow, Unit};
-use candle_core::{Tensor, Var};
-use std::collections::BTreeMap;
+use crate::isa::Isa;
+use crate::ops::BatchStatistics;
+use crate::ops::activation::Activate;
+use crate::ops::conv::{Convolution, Transposed};
+use crate::ops::fused::{Between, Fused};
+use crate::ops::group::Inner;
+use crate::ops::norm::{Frozen, Norm, Training};
+use crate::ops::pool::{MaxPool, MeanPool, SpaceMean};
+use crate::ops::product::Multiply;
+use crate::ops::rearrange::{Concatenation, Flattening, Scaling, Slice, Sum};
+use crate::ops::resize::Upsample;
+use crate::ops::softmax::Softmax;
+use crate::ops::tensors::{One, Step, Three, Two};
+use candle_core::{DType, Device, Tensor, Var};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 /// Where batch norms take mean and variance from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,26 +85,40 @@ impl Graph {
             }
         };
         let shapes = self.shapes(weights, input)?;
-        let mut run = Run {
+        let x = channels_last(x)?;
+        let mut writer = Writer {
             graph: self,
             weights,
             shapes: &shapes,
-            volume: x.rank() == 5,
-            images: x.dim(0)?,
+            dims: x.dims(),
             uses: self.uses(wanted),
-            values: vec![None; self.ops().len()],
+            places: vec![None; self.ops().len()],
+            leaves: vec![Leaf::Input(x.dims().to_vec())],
+            named: BTreeMap::new(),
+            learnt: Vec::new(),
+            entries: Vec::new(),
             statistics,
-            found: BTreeMap::new(),
+            found: Vec::new(),
         };
-        for (at, op) in self.ops().iter().enumerate() {
-            if run.uses[at] == 0 || run.is_fused_away(Node(at)) {
-                continue;
+        writer.read_weights()?;
+        writer.places[0] = Some(0);
+        for at in 1..self.ops().len() {
+            if writer.uses[at] > 0 && !writer.is_fused_away(Node(at)) {
+                let place = writer.write(Node(at))?;
+                writer.places[at] = Some(place);
             }
-            let value = if *op == Op::Input { channels_last(x)? } else { run.compute(op, Node(at))? };
-            run.values[at] = Some(value);
         }
-        let values = wanted.iter().map(|node| channels_second(run.value(*node)?));
-        Ok(Tracked { values: values.collect::<Result<_, EngineError>>()?, statistics: run.found })
+        let places = wanted.iter().map(|node| writer.place(*node)).collect::<Result<_, EngineError>>()?;
+        let learnt = if writer.learnt.is_empty() {
+            Tensor::zeros(1, DType::F32, &Device::Cpu)?
+        } else {
+            Tensor::cat(&writer.learnt, 0)?
+        };
+        let Writer { leaves, entries, found, .. } = writer;
+        let values = Tape::new(leaves, entries, places).run(&x, &learnt)?;
+        let values = values.iter().map(channels_second).collect::<Result<_, EngineError>>()?;
+        let found = found.into_iter().filter_map(|(names, found)| Some((names, found.statistics()?)));
+        Ok(Tracked { values, statistics: found.collect() })
     }
 
     /// How often each node is read by what `wanted` needs; a wanted one counts as read twice, so that it is kept.
@@ -105,16 +134,36 @@ impl Graph {
     }
 }
 
-struct Run<'a> {
+/// Where a batch norm leaves what it found.
+enum Found {
+    Alone(Arc<OnceLock<BatchStatistics>>),
+    Fused(Arc<OnceLock<Between>>),
+}
+
+impl Found {
+    fn statistics(&self) -> Option<BatchStatistics> {
+        match self {
+            Self::Alone(found) => found.get().cloned(),
+            Self::Fused(found) => found.get().map(|between| between.statistics.clone()),
+        }
+    }
+}
+
+/// Writes a graph down as a tape.
+struct Writer<'a> {
     graph: &'a Graph,
     weights: &'a Weights,
     shapes: &'a [Shape],
-    volume: bool,
-    images: usize,
+    /// Of the input, channels last.
+    dims: &'a [usize],
     uses: Vec<usize>,
-    values: Vec<Option<Tensor>>,
+    places: Vec<Option<usize>>,
+    leaves: Vec<Leaf>,
+    named: BTreeMap<String, usize>,
+    learnt: Vec<Tensor>,
+    entries: Vec<Entry>,
     statistics: Statistics,
-    found: BTreeMap<(String, String), BatchStatistics>,
+    found: Vec<((String, String), Found)>,
 }
 
 /// `[N, C, ..]` to `[N, .., C]`; a move of values only where there are several channels and positions.
@@ -146,24 +195,75 @@ fn channels_second(x: &Tensor) -> Result<Tensor, EngineError> {
     Ok(x.permute(order)?.contiguous()?)
 }
 
-impl Run<'_> {
-    fn value(&self, node: Node) -> Result<&Tensor, EngineError> {
-        self.values[node.0].as_ref().ok_or_else(|| {
+/// The names of the weights that an operation's step reads.
+fn weights_of(op: &Op) -> Vec<&String> {
+    match op {
+        Op::Conv { weight, bias, .. } | Op::ConvTransposed { weight, bias, .. } => {
+            std::iter::once(weight).chain(bias).collect()
+        }
+        Op::Norm { norm, .. } => vec![&norm.scale, &norm.shift],
+        Op::SpaceNorm { scale, shift, .. } | Op::GroupNorm { scale, shift, .. } => vec![scale, shift],
+        _ => Vec::new(),
+    }
+}
+
+impl Writer<'_> {
+    /// Every weight that a needed operation reads, as a leaf: learnt ones side by side in one vector. Running statistics
+    /// are none of them: they get no gradient.
+    fn read_weights(&mut self) -> Result<(), EngineError> {
+        let graph = self.graph;
+        let needed = graph.ops().iter().zip(&self.uses).filter(|(_, uses)| **uses > 0);
+        let names: BTreeSet<&String> = needed.flat_map(|(op, _)| weights_of(op)).collect();
+        let mut from = 0;
+        for name in names {
+            let Some(tensor) = self.weights.get(name) else {
+                return Err(EngineError::MissingWeight { name: name.clone() });
+            };
+            let dims = tensor.dims().to_vec();
+            self.named.insert(name.clone(), self.leaves.len());
+            if tensor.track_op() {
+                self.leaves.push(Leaf::Learnt(from, dims));
+                self.learnt.push(tensor.flatten_all()?);
+                from += tensor.elem_count();
+            } else {
+                self.leaves.push(Leaf::Fixed(tensor.flatten_all()?.to_vec1()?, dims));
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, node: Node) -> Result<usize, EngineError> {
+        self.places[node.0].ok_or_else(|| {
             let op = self.graph.op(node).name();
             EngineError::Operation { op, node: node.0, problem: "its value was not computed".into() }
         })
     }
 
-    fn weight(&self, name: &str) -> Result<&Tensor, EngineError> {
-        self.weights.get(name).ok_or_else(|| EngineError::MissingWeight { name: name.to_owned() })
+    fn weight(&self, name: &str) -> Result<usize, EngineError> {
+        self.named.get(name).copied().ok_or_else(|| EngineError::MissingWeight { name: name.to_owned() })
     }
 
-    fn optional(&self, name: Option<&String>) -> Result<Option<&Tensor>, EngineError> {
-        name.map(|name| self.weight(name)).transpose()
+    /// A bias, or zeros in its place.
+    fn bias(&mut self, name: Option<&String>, channels: usize) -> Result<usize, EngineError> {
+        match name {
+            Some(name) => self.weight(name),
+            None => Ok(self.fixed(vec![0.0; channels])),
+        }
     }
 
-    fn pair(&self, scale: &str, shift: &str) -> Result<[&Tensor; 2], EngineError> {
-        Ok([self.weight(scale)?, self.weight(shift)?])
+    fn fixed(&mut self, values: Vec<f32>) -> usize {
+        // entries are counted behind all leaves, so a new leaf moves them
+        let place = self.leaves.len();
+        let dims = vec![values.len()];
+        self.leaves.push(Leaf::Fixed(values, dims));
+        let later = self.entries.iter_mut().flat_map(|entry| &mut entry.reads);
+        later.chain(self.places.iter_mut().flatten()).filter(|at| **at >= place).for_each(|at| *at += 1);
+        place
+    }
+
+    fn push(&mut self, step: impl Step + 'static, reads: Vec<usize>) -> usize {
+        self.entries.push(Entry { step: Box::new(step), reads });
+        self.leaves.len() + self.entries.len() - 1
     }
 
     /// Whether the one reader of this node computes it on the way.
@@ -180,19 +280,92 @@ impl Run<'_> {
         )
     }
 
-    /// The norm at `node` with what it follows and what follows it.
-    fn batch_norm(&mut self, node: Node, norm: &BatchNorm, follow: Follow) -> Result<Tensor, EngineError> {
-        let weights = self.pair(&norm.scale, &norm.shift)?;
-        let [x] = self.graph.op(node).reads()[..] else { return Err(self.unsupported(node)) };
-        let (y, found) = match self.graph.op(x) {
+    /// The norm that reads `x`, with the convolution before it and what follows it.
+    fn batch_norm(&mut self, x: Node, norm: &BatchNorm, relu: bool) -> Result<usize, EngineError> {
+        let (scale, shift) = (self.weight(&norm.scale)?, self.weight(&norm.shift)?);
+        let (epsilon, isa) = (norm.epsilon, Isa::current());
+        let names = (norm.mean.clone(), norm.variance.clone());
+        match self.graph.op(x) {
             Op::Conv { x: from, weight, window, groups, .. } if self.is_fused_away(x) => {
-                let unit = Unit { window: *window, groups: *groups, epsilon: norm.epsilon, follow };
-                ops::convolution_norm(self.value(*from)?, self.weight(weight)?, weights, &unit)?
+                let convolution = Convolution { window: *window, groups: *groups, isa };
+                let found = Arc::new(OnceLock::new());
+                self.found.push((names, Found::Fused(Arc::clone(&found))));
+                let reads = vec![self.place(*from)?, self.weight(weight)?, scale, shift];
+                Ok(self.push(Fused { convolution, epsilon, relu, found }, reads))
             }
-            _ => ops::batch_norm_training(self.value(x)?, weights, norm.epsilon, follow)?,
-        };
-        self.found.insert((norm.mean.clone(), norm.variance.clone()), found);
-        Ok(y)
+            _ => {
+                let found = Arc::new(OnceLock::new());
+                self.found.push((names, Found::Alone(Arc::clone(&found))));
+                let reads = vec![self.place(x)?, scale, shift];
+                Ok(self.push(Three(Training { epsilon, relu, isa, found }), reads))
+            }
+        }
+    }
+
+    /// Appends the node's step; returns its place.
+    fn write(&mut self, node: Node) -> Result<usize, EngineError> {
+        let isa = Isa::current();
+        let graph = self.graph;
+        Ok(match graph.op(node) {
+            Op::Norm { x, norm } if self.statistics == Statistics::Batch => self.batch_norm(*x, norm, false)?,
+            Op::Activation { x, .. } if self.is_fused_away(*x) => match graph.op(*x) {
+                Op::Norm { x, norm } => self.batch_norm(*x, norm, true)?,
+                _ => return Err(self.unsupported(node)),
+            },
+            Op::Conv { x, weight, bias, window, groups } => {
+                let bias = self.bias(bias.as_ref(), self.shapes[node.0].channels)?;
+                let reads = vec![self.place(*x)?, self.weight(weight)?, bias];
+                self.push(Three(Convolution { window: *window, groups: *groups, isa }), reads)
+            }
+            Op::ConvTransposed { x, weight, bias, window, groups, .. } => {
+                let bias = self.bias(bias.as_ref(), self.shapes[node.0].channels)?;
+                let extent = Some(self.shapes[node.0].extent);
+                let reads = vec![self.place(*x)?, self.weight(weight)?, bias];
+                self.push(Three(Transposed { window: *window, groups: *groups, extent, isa }), reads)
+            }
+            Op::Norm { x, norm } => {
+                let (mean, variance) = (floats(self.weights, &norm.mean)?, floats(self.weights, &norm.variance)?);
+                let reads = vec![self.place(*x)?, self.weight(&norm.scale)?, self.weight(&norm.shift)?];
+                self.push(Three(Frozen(Norm { mean, variance, epsilon: norm.epsilon, isa, relu: false })), reads)
+            }
+            Op::SpaceNorm { x, scale, shift, epsilon } => {
+                let reads = vec![self.place(*x)?, self.weight(scale)?, self.weight(shift)?];
+                self.push(Three(Inner { groups: None, epsilon: *epsilon }), reads)
+            }
+            Op::GroupNorm { x, groups, scale, shift, epsilon } => {
+                let reads = vec![self.place(*x)?, self.weight(scale)?, self.weight(shift)?];
+                self.push(Three(Inner { groups: Some(*groups), epsilon: *epsilon }), reads)
+            }
+            _ => self.write_plain(node)?,
+        })
+    }
+
+    /// The steps without weights.
+    fn write_plain(&mut self, node: Node) -> Result<usize, EngineError> {
+        let isa = Isa::current();
+        let graph = self.graph;
+        let op = graph.op(node);
+        let reads = op.reads().iter().map(|read| self.place(*read)).collect::<Result<Vec<_>, _>>()?;
+        Ok(match op {
+            Op::Activation { kind, .. } => self.push(One(Activate { kind: *kind, isa }), reads),
+            Op::MaxPool { pool, .. } => self.push(One(MaxPool(*pool)), reads),
+            Op::MeanPool { pool, .. } => self.push(One(MeanPool(*pool)), reads),
+            Op::GlobalMean { .. } => self.push(One(SpaceMean), reads),
+            Op::Upsample { factor, mode, .. } => self.push(One(Upsample { factor: *factor, mode: *mode }), reads),
+            Op::Softmax { .. } => self.push(One(Softmax { isa }), reads),
+            Op::Add { .. } => self.push(Two(Sum { factor: 1.0 }), reads),
+            Op::Subtract { .. } => self.push(Two(Sum { factor: -1.0 }), reads),
+            Op::Multiply { .. } => self.push(Two(Multiply), reads),
+            Op::Scale { by, .. } => self.push(One(Scaling { by: *by }), reads),
+            Op::Concat { .. } => self.push(Concatenation, reads),
+            Op::Slice { from, channels, .. } => self.push(One(Slice { from: *from, channels: *channels }), reads),
+            Op::Flatten { .. } => self.push(One(Flattening::Flat), reads),
+            Op::Unflatten { .. } => {
+                let dims = self.like_input(self.shapes[node.0]);
+                self.push(One(Flattening::Back(dims)), reads)
+            }
+            _ => return Err(self.unsupported(node)),
+        })
     }
 
     fn unsupported(&self, node: Node) -> EngineError {
@@ -200,83 +373,10 @@ impl Run<'_> {
         EngineError::Operation { op: self.graph.op(node).name(), node: node.0, problem }
     }
 
-    fn compute(&mut self, op: &Op, node: Node) -> Result<Tensor, EngineError> {
-        match op {
-            Op::Norm { norm, .. } if self.statistics == Statistics::Batch => {
-                return self.batch_norm(node, norm, Follow::Nothing);
-            }
-            Op::Activation { x, .. } if self.is_fused_away(*x) => {
-                if let Op::Norm { norm, .. } = self.graph.op(*x) {
-                    return self.batch_norm(*x, norm, Follow::Relu);
-                }
-            }
-            _ => {}
-        }
-        Ok(match op {
-            Op::Conv { x, weight, bias, window, groups } => {
-                let bias = self.optional(bias.as_ref())?;
-                ops::convolution(self.value(*x)?, self.weight(weight)?, bias, window, *groups)?
-            }
-            Op::ConvTransposed { x, weight, bias, window, groups, .. } => {
-                let (bias, extent) = (self.optional(bias.as_ref())?, Some(self.shapes[node.0].extent));
-                ops::transposed_convolution(self.value(*x)?, self.weight(weight)?, bias, window, *groups, extent)?
-            }
-            Op::Norm { x, norm } => {
-                let running = self.pair(&norm.mean, &norm.variance)?;
-                ops::batch_norm(self.value(*x)?, self.pair(&norm.scale, &norm.shift)?, running, norm.epsilon)?
-            }
-            Op::SpaceNorm { x, scale, shift, epsilon } => {
-                ops::space_norm(self.value(*x)?, self.pair(scale, shift)?, *epsilon)?
-            }
-            Op::GroupNorm { x, groups, scale, shift, epsilon } => {
-                ops::group_norm(self.value(*x)?, self.pair(scale, shift)?, *groups, *epsilon)?
-            }
-            Op::Activation { x, kind } => ops::activation(self.value(*x)?, *kind)?,
-            Op::MaxPool { x, pool } => ops::max_pool(self.value(*x)?, pool)?,
-            Op::MeanPool { x, pool } => ops::mean_pool(self.value(*x)?, pool)?,
-            Op::GlobalMean { x } => ops::space_mean(self.value(*x)?)?,
-            Op::Upsample { x, factor, mode } => ops::upsample(self.value(*x)?, *factor, *mode)?,
-            Op::Softmax { x } => ops::softmax(self.value(*x)?)?,
-            _ => self.rearrange(op, node)?,
-        })
-    }
-
-    /// What computes at most one sum or product an element.
-    fn rearrange(&self, op: &Op, node: Node) -> Result<Tensor, EngineError> {
-        Ok(match op {
-            Op::Add { a, b } => (self.value(*a)? + self.value(*b)?)?,
-            Op::Subtract { a, b } => (self.value(*a)? - self.value(*b)?)?,
-            Op::Multiply { a, b } => ops::multiply(self.value(*a)?, self.value(*b)?)?,
-            Op::Scale { x, by } => (self.value(*x)? * f64::from(*by))?,
-            Op::Concat { parts } => {
-                let parts = parts.iter().map(|part| self.value(*part)).collect::<Result<Vec<_>, _>>()?;
-                Tensor::cat(&parts, parts[0].rank() - 1)?
-            }
-            Op::Slice { x, from, channels } => {
-                let x = self.value(*x)?;
-                x.narrow(x.rank() - 1, *from, *channels)?.contiguous()?
-            }
-            Op::Flatten { x } => {
-                let flat = channels_second(self.value(*x)?)?;
-                flat.reshape(self.dims(Shape { channels: self.shapes[x.0].len(), extent: [1; 3] }))?
-            }
-            Op::Unflatten { x, .. } => {
-                let Shape { channels, extent: [depth, rows, columns] } = self.shapes[node.0];
-                let mut dims = vec![self.images, channels];
-                if self.volume {
-                    dims.push(depth);
-                }
-                dims.extend([rows, columns]);
-                channels_last(&self.value(*x)?.reshape(dims)?)?
-            }
-            _ => return Err(self.unsupported(node)),
-        })
-    }
-
-    /// The dimensions of a channels-last value.
-    fn dims(&self, Shape { channels, extent: [depth, rows, columns] }: Shape) -> Vec<usize> {
-        let mut dims = vec![self.images];
-        if self.volume {
+    /// The dimensions of a value with channels last, as many as the input's.
+    fn like_input(&self, Shape { channels, extent: [depth, rows, columns] }: Shape) -> Vec<usize> {
+        let mut dims = vec![self.dims[0]];
+        if self.dims.len() == 5 {
             dims.push(depth);
         }
         dims.extend([rows, columns, channels]);

@@ -3,6 +3,7 @@
 //! The derivative of a corner is that of its left side (ReLU and ReLU6 at 0 and at 6: zero), as in PyTorch.
 //! Errors: Candle's. NaN passes.
 
+use super::buffers::take;
 use super::tensors::{Made, Unary, View, unary};
 use crate::graph::{Activation, plain};
 use crate::isa::Isa;
@@ -19,17 +20,20 @@ pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
     unary(x, Activate { kind, isa: Isa::current() })
 }
 
-struct Activate {
-    kind: Activation,
-    isa: Isa,
+pub(crate) struct Activate {
+    pub(crate) kind: Activation,
+    pub(crate) isa: Isa,
 }
 
 impl Unary for Activate {
     const NAME: &'static str = "activation";
 
     fn forward(&self, x: View<'_>) -> Result<Made> {
-        let mut y = x.values.to_vec();
-        y.par_chunks_mut(CHUNK).for_each(|y| activate_kernel(self.isa, self.kind, y));
+        let mut y = take(x.values.len());
+        y.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK)).for_each(|(y, x)| {
+            y.copy_from_slice(x);
+            activate_kernel(self.isa, self.kind, y);
+        });
         Ok((y, x.dims.to_vec()))
     }
 

@@ -31,9 +31,9 @@ pub fn space_norm(x: &Tensor, [scale, shift]: [&Tensor; 2], epsilon: f64) -> Res
 }
 
 /// Without groups: a norm over space, whose weights are by position.
-struct Inner {
-    groups: Option<usize>,
-    epsilon: f64,
+pub(crate) struct Inner {
+    pub(crate) groups: Option<usize>,
+    pub(crate) epsilon: f64,
 }
 
 /// The sets of one image.

@@ -9,21 +9,24 @@
 //! Source: the layers as PyTorch defines them; `tests/it` holds values and gradients against f64 differences of the
 //! plain executor and against PyTorch's golden figures.
 
-mod activation;
-mod conv;
-mod fused;
-mod group;
+pub(crate) mod activation;
+pub(crate) mod buffers;
+pub(crate) mod conv;
+pub(crate) mod fused;
+pub(crate) mod group;
 mod map;
-mod norm;
-mod pool;
-mod product;
-mod resize;
+pub(crate) mod norm;
+pub(crate) mod pool;
+pub(crate) mod product;
+pub(crate) mod rearrange;
+pub(crate) mod resize;
 mod same;
-mod softmax;
+pub(crate) mod softmax;
 mod sums;
-mod tensors;
+pub(crate) mod tensors;
 
 pub use activation::activation;
+pub use buffers::release;
 pub use conv::{convolution, linear, transposed_convolution};
 pub use fused::{Unit, convolution_norm};
 pub use group::{group_norm, layer_norm, space_norm};

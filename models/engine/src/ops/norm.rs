@@ -6,6 +6,7 @@
 //! block by block as well.
 //! Errors: Candle's, with the shapes. NaN passes, also through the ReLU.
 
+use super::buffers::take;
 use super::sums::{BLOCK, channel_sums, rounded};
 use super::tensors::{Made, Ternary, View, ternary};
 use crate::isa::Isa;
@@ -77,22 +78,22 @@ pub enum Follow {
     Relu,
 }
 
-struct Frozen(Norm);
+pub(crate) struct Frozen(pub(crate) Norm);
 
-struct Training {
-    epsilon: f64,
-    relu: bool,
-    isa: Isa,
-    found: Arc<OnceLock<BatchStatistics>>,
+pub(crate) struct Training {
+    pub(crate) epsilon: f64,
+    pub(crate) relu: bool,
+    pub(crate) isa: Isa,
+    pub(crate) found: Arc<OnceLock<BatchStatistics>>,
 }
 
 /// A norm whose statistics are known.
-pub(super) struct Norm {
-    pub(super) mean: Vec<f32>,
-    pub(super) variance: Vec<f32>,
-    pub(super) epsilon: f64,
-    pub(super) isa: Isa,
-    pub(super) relu: bool,
+pub(crate) struct Norm {
+    pub(crate) mean: Vec<f32>,
+    pub(crate) variance: Vec<f32>,
+    pub(crate) epsilon: f64,
+    pub(crate) isa: Isa,
+    pub(crate) relu: bool,
 }
 
 /// Channels of `x`, which scale and shift must have.
@@ -144,7 +145,7 @@ impl Norm {
     pub(super) fn apply(&self, x: &[f32], scale: &[f32], shift: &[f32]) -> Vec<f32> {
         let factors = self.factors(scale);
         let channel = Channel { mean: &self.mean, factor: &factors, shift, relu: self.relu };
-        let mut y = vec![0.0; x.len()];
+        let mut y = take(x.len());
         let length = BLOCK * scale.len();
         let pairs = y.par_chunks_mut(length).zip(x.par_chunks(length)).with_min_len(BLOCKS_PER_TASK);
         pairs.for_each(|(y, x)| apply_kernel(self.isa, x, channel, y));
@@ -193,7 +194,7 @@ impl Norm {
         let slope: Vec<f32> = slope.collect();
         let dx = for_x.then(|| {
             let channel = Channel { mean: &self.mean, factor: &factors, shift, relu: self.relu };
-            let mut dx = vec![0.0; x.len()];
+            let mut dx = take(x.len());
             let length = BLOCK * scale.len();
             let pairs = dx.par_chunks_mut(length).zip(x.par_chunks(length)).zip(g.par_chunks(length));
             let pairs = pairs.with_min_len(BLOCKS_PER_TASK);

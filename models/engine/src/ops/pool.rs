@@ -27,11 +27,11 @@ pub fn space_mean(x: &Tensor) -> Result<Tensor> {
     unary(x, SpaceMean)
 }
 
-struct MaxPool(Pool);
+pub(crate) struct MaxPool(pub(crate) Pool);
 
-struct MeanPool(Pool);
+pub(crate) struct MeanPool(pub(crate) Pool);
 
-struct SpaceMean;
+pub(crate) struct SpaceMean;
 
 /// A pooled map: where it comes from, its axes, and what it becomes.
 fn pooled(name: &str, x: View<'_>, pool: &Pool) -> Result<(Map, [Axis; 3], Map)> {

@@ -11,7 +11,7 @@ pub fn multiply(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     binary(a, b, Multiply)
 }
 
-struct Multiply;
+pub(crate) struct Multiply;
 
 /// Channels of both and of the result.
 fn channels(a: View<'_>, b: View<'_>) -> Result<[usize; 3]> {

@@ -17,9 +17,9 @@ pub fn upsample(x: &Tensor, factor: Extent, mode: Upsampling) -> Result<Tensor> 
     unary(x, Upsample { factor, mode })
 }
 
-struct Upsample {
-    factor: Extent,
-    mode: Upsampling,
+pub(crate) struct Upsample {
+    pub(crate) factor: Extent,
+    pub(crate) mode: Upsampling,
 }
 
 impl Upsample {

@@ -30,8 +30,8 @@ pub fn binary_cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor>
     binary(logits, &targets.detach(), BinaryCrossEntropy)
 }
 
-struct Softmax {
-    isa: Isa,
+pub(crate) struct Softmax {
+    pub(crate) isa: Isa,
 }
 
 struct LogSoftmax {

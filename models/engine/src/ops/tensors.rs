@@ -5,7 +5,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 /// The f32 values of a contiguous argument.
-pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         bail!("argument {:?} is not contiguous", layout.shape())
     };
@@ -28,9 +28,9 @@ pub(super) fn tensor(values: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
 
 /// Values and dimensions of an argument.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) dims: &'a [usize],
+pub(crate) struct View<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) dims: &'a [usize],
 }
 
 impl<'a> View<'a> {
@@ -40,10 +40,10 @@ impl<'a> View<'a> {
 }
 
 /// Values and dimensions of a result.
-pub(super) type Made = (Vec<f32>, Vec<usize>);
+pub(crate) type Made = (Vec<f32>, Vec<usize>);
 
 /// Runs `work` on the views of several contiguous tensors.
-pub(super) fn with_views<T, const N: usize>(
+pub(crate) fn with_views<T, const N: usize>(
     tensors: [&Tensor; N],
     work: impl FnOnce([View<'_>; N]) -> Result<T>,
 ) -> Result<T> {
@@ -58,8 +58,24 @@ pub(super) fn with_views<T, const N: usize>(
     work(views)
 }
 
+/// An operation of any number of values, as a tape runs it.
+pub(crate) trait Step: Send + Sync {
+    /// The result.
+    fn run(&self, arguments: &[View<'_>]) -> Result<Made>;
+    /// The gradients of the arguments that are wanted, from the result and its gradient.
+    fn back(&self, arguments: &[View<'_>], y: View<'_>, g: View<'_>, wanted: &[bool]) -> Result<Vec<Option<Vec<f32>>>>;
+}
+
+/// So many arguments, and no others.
+fn exactly<'a, const N: usize>(name: &str, arguments: &[View<'a>]) -> Result<[View<'a>; N]> {
+    match <[View<'a>; N]>::try_from(arguments) {
+        Ok(arguments) => Ok(arguments),
+        Err(_) => bail!("{name}: expected {N} arguments, found {}", arguments.len()),
+    }
+}
+
 /// An operation of one tensor.
-pub(super) trait Unary: Send + Sync + 'static {
+pub(crate) trait Unary: Send + Sync + 'static {
     /// For messages.
     const NAME: &'static str;
     /// The result.
@@ -73,7 +89,7 @@ pub(super) fn unary<T: Unary>(x: &Tensor, op: T) -> Result<Tensor> {
     x.contiguous()?.apply_op1(One(op))
 }
 
-struct One<T>(T);
+pub(crate) struct One<T>(pub(crate) T);
 
 impl<T: Unary> CustomOp1 for One<T> {
     fn name(&self) -> &'static str {
@@ -90,7 +106,7 @@ impl<T: Unary> CustomOp1 for One<T> {
 }
 
 /// An operation of two tensors. Only gradients that are wanted are made.
-pub(super) trait Binary: Send + Sync + 'static {
+pub(crate) trait Binary: Send + Sync + 'static {
     /// For messages.
     const NAME: &'static str;
     /// The result.
@@ -104,7 +120,7 @@ pub(super) fn binary<T: Binary>(a: &Tensor, b: &Tensor, op: T) -> Result<Tensor>
     a.contiguous()?.apply_op2(&b.contiguous()?, Two(op))
 }
 
-struct Two<T>(T);
+pub(crate) struct Two<T>(pub(crate) T);
 
 impl<T: Binary> CustomOp2 for Two<T> {
     fn name(&self) -> &'static str {
@@ -123,7 +139,7 @@ impl<T: Binary> CustomOp2 for Two<T> {
 }
 
 /// An operation of three tensors. Only gradients that are wanted are made.
-pub(super) trait Ternary: Send + Sync + 'static {
+pub(crate) trait Ternary: Send + Sync + 'static {
     /// For messages.
     const NAME: &'static str;
     /// The result.
@@ -137,7 +153,7 @@ pub(super) fn ternary<T: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor, op: T) -> 
     a.contiguous()?.apply_op3(&b.contiguous()?, &c.contiguous()?, Three(op))
 }
 
-struct Three<T>(T);
+pub(crate) struct Three<T>(pub(crate) T);
 
 impl<T: Ternary> CustomOp3 for Three<T> {
     fn name(&self) -> &'static str {
@@ -168,5 +184,37 @@ impl<T: Ternary> CustomOp3 for Three<T> {
         let [x, y, z] = with_views([a, b, c, &g], |[a, b, c, g]| self.0.backward([a, b, c], g, wanted))?;
         let like = |values: Option<Vec<f32>>, of: &Tensor| values.map(|values| tensor(values, of.dims())).transpose();
         Ok((like(x, a)?, like(y, b)?, like(z, c)?))
+    }
+}
+
+impl<T: Unary> Step for One<T> {
+    fn run(&self, arguments: &[View<'_>]) -> Result<Made> {
+        let [x] = exactly(T::NAME, arguments)?;
+        self.0.forward(x)
+    }
+    fn back(&self, arguments: &[View<'_>], y: View<'_>, g: View<'_>, wanted: &[bool]) -> Result<Vec<Option<Vec<f32>>>> {
+        let [x] = exactly(T::NAME, arguments)?;
+        Ok(vec![if wanted[0] { Some(self.0.backward(x, y, g)?) } else { None }])
+    }
+}
+
+impl<T: Binary> Step for Two<T> {
+    fn run(&self, arguments: &[View<'_>]) -> Result<Made> {
+        let [a, b] = exactly(T::NAME, arguments)?;
+        self.0.forward(a, b)
+    }
+    fn back(&self, arguments: &[View<'_>], _: View<'_>, g: View<'_>, wanted: &[bool]) -> Result<Vec<Option<Vec<f32>>>> {
+        let [a, b] = exactly(T::NAME, arguments)?;
+        Ok(self.0.backward(a, b, g, [wanted[0], wanted[1]])?.into())
+    }
+}
+
+impl<T: Ternary> Step for Three<T> {
+    fn run(&self, arguments: &[View<'_>]) -> Result<Made> {
+        self.0.forward(exactly(T::NAME, arguments)?)
+    }
+    fn back(&self, arguments: &[View<'_>], _: View<'_>, g: View<'_>, wanted: &[bool]) -> Result<Vec<Option<Vec<f32>>>> {
+        let arguments = exactly(T::NAME, arguments)?;
+        Ok(self.0.backward(arguments, g, [wanted[0], wanted[1], wanted[2]])?.into())
     }
 }

@@ -9,6 +9,7 @@
 mod filter;
 mod gather;
 
+use super::buffers::take;
 use super::map::Map;
 use super::sums::channel_sums;
 use super::tensors::{Made, Ternary, View, ternary};
@@ -45,7 +46,7 @@ impl Geometry {
         });
         let images = x.len() / (self.space_in() * self.inputs);
         let space_out: usize = self.axes.iter().map(|axis| axis.output).product();
-        let mut y = vec![0.0; images * space_out * self.outputs];
+        let mut y = take(images * space_out * self.outputs);
         gather(isa, x, &Walk::forward(&self.axes), &panels, &mut y);
         y
     }
@@ -58,7 +59,7 @@ impl Geometry {
         });
         let space_out: usize = self.axes.iter().map(|axis| axis.output).product();
         let images = g.len() / (space_out * self.outputs);
-        let mut x = vec![0.0; images * self.space_in() * self.inputs];
+        let mut x = take(images * self.space_in() * self.inputs);
         gather(isa, g, &Walk::adjoint(&self.axes), &panels, &mut x);
         x
     }
@@ -126,10 +127,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     y.reshape(dims)
 }
 
-pub(super) struct Convolution {
-    pub(super) window: Window,
-    pub(super) groups: usize,
-    pub(super) isa: Isa,
+pub(crate) struct Convolution {
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
+    pub(crate) isa: Isa,
 }
 
 impl Convolution {
@@ -171,11 +172,11 @@ impl Ternary for Convolution {
     }
 }
 
-struct Transposed {
-    window: Window,
-    groups: usize,
-    extent: Option<Extent>,
-    isa: Isa,
+pub(crate) struct Transposed {
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
+    pub(crate) extent: Option<Extent>,
+    pub(crate) isa: Isa,
 }
 
 impl Transposed {
