@@ -1,6 +1,6 @@
 //! The tape of one training step: the steps of a graph, run forward and walked back, as one operation for Candle.
-//! Candle's own walk makes a tensor of zeros and an addition for every gradient of every map; here a gradient is moved into
-//! its place, and buffers are used again from step to step.
+//! Candle's own walk makes a tensor of zeros and an addition for every gradient of every map; here a gradient is moved
+//! into its place, and buffers are used again from step to step.
 //! Shapes: values have channels last; the operation's arguments are the input and all learnt weights in one vector, its
 //! result the wanted values in one vector.
 //! Exactness: a value that is read several times adds up its gradients in the reverse order of the readers.

@@ -208,8 +208,8 @@ fn weights_of(op: &Op) -> Vec<&String> {
 }
 
 impl Writer<'_> {
-    /// Every weight that a needed operation reads, as a leaf: learnt ones side by side in one vector. Running statistics
-    /// are none of them: they get no gradient.
+    /// Every weight that a needed operation reads, as a leaf: learnt ones side by side in one vector. Running
+    /// statistics are none of them: they get no gradient.
     fn read_weights(&mut self) -> Result<(), EngineError> {
         let graph = self.graph;
         let needed = graph.ops().iter().zip(&self.uses).filter(|(_, uses)| **uses > 0);

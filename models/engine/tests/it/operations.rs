@@ -3,6 +3,7 @@
 
 use super::textbook::{bits, flat, noise, tensor};
 use candle_core::{Device, Tensor, Var};
+use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
@@ -114,14 +115,16 @@ fn chain(images: usize) -> Vec<u32> {
     let x = Var::from_tensor(&x).unwrap();
     let shapes: [[usize; 5]; 3] = [[50, 5, 3, 3, 3], [34, 50, 1, 3, 3], [34, 7, 2, 2, 2]];
     let w = shapes.map(|s| Var::from_tensor(&tensor(&noise(s[0] as u64, s.iter().product()), s)).unwrap());
+    let apart = Var::from_tensor(&tensor(&noise(9, 34 * 9), [34, 1, 1, 3, 3])).unwrap();
     let y = convolution(&x, &w[0], None, &Window::volume(2, 1, 1), 1).unwrap();
     let y = convolution(&y, &w[1], None, &Window { dilation: [1, 2, 2], ..Window::plane(1, 2, 1) }, 1).unwrap();
+    let y = convolution(&y, &apart, None, &Window::plane(2, 1, 1), 34).unwrap();
     let y = transposed_convolution(&y, &w[2], None, &Window::volume(2, 0, 1), 1, None).unwrap();
     let store = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
     let mut found = bits(&flat(&y.narrow(0, 0, 1).unwrap()));
     found.extend(bits(&flat(&store.get(&x).unwrap().narrow(0, 0, 1).unwrap())));
     if images == 3 {
-        w.iter().for_each(|w| found.extend(bits(&flat(store.get(w).unwrap()))));
+        w.iter().chain([&apart]).for_each(|w| found.extend(bits(&flat(store.get(w).unwrap()))));
     }
     found
 }
@@ -150,4 +153,113 @@ fn a_layer_that_does_not_fit_is_refused_with_its_shapes() {
     assert!(error.contains("transposed convolution: input [1, 2, 2, 3]"), "{error}");
     let wide = tensor(&[0.0; 18 * 3], [2, 3, 3, 3]);
     assert!(convolution(&x, &wide, None, &Window::ONE, 1).is_err());
+}
+
+/// A plane convolution of any odd size.
+#[derive(Clone, Copy, Debug)]
+struct Plane {
+    images: usize,
+    rows: usize,
+    columns: usize,
+    groups: usize,
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    window: (usize, usize, usize),
+    seed: u64,
+}
+
+fn planes() -> impl Strategy<Value = Plane> {
+    let sizes = (1..3usize, 5..19usize, 5..19usize);
+    let channels = (1..4usize, 1..20usize, 1..20usize);
+    (sizes, channels, 1..4usize, (1..3usize, 0..3usize, 1..3usize), any::<u64>()).prop_map(
+        |((images, rows, columns), (groups, inputs, outputs), kernel, window, seed)| {
+            let (inputs, outputs) = (groups * inputs, groups * outputs);
+            Plane { images, rows, columns, groups, inputs, outputs, kernel, window, seed }
+        },
+    )
+}
+
+impl Plane {
+    fn x(&self) -> Tensor {
+        let dims = [self.images, self.rows, self.columns, self.inputs];
+        tensor(&noise(self.seed, dims.iter().product()), dims)
+    }
+
+    fn weight(&self) -> Tensor {
+        let dims = [self.outputs, self.inputs / self.groups, self.kernel, self.kernel];
+        tensor(&noise(self.seed ^ 1, dims.iter().product()), dims)
+    }
+
+    fn window(&self) -> Window {
+        Window::plane(self.window.0, self.window.1, self.window.2)
+    }
+
+    /// The rule, word for word: kernel rows in the image, kernel columns with +0 beside it, channels of the group.
+    fn textbook(&self, x: &[f32], w: &[f32], [rows_out, columns_out]: [usize; 2]) -> Vec<f32> {
+        let (stride, padding, dilation) = self.window;
+        let (inputs, outputs) = (self.inputs / self.groups, self.outputs / self.groups);
+        let at = |out: usize, tap: usize, length: usize| {
+            (out * stride + tap * dilation).checked_sub(padding).filter(|&at| at < length)
+        };
+        let mut y = Vec::new();
+        for place in 0..self.images * rows_out * columns_out {
+            let (image, row, column) =
+                (place / (rows_out * columns_out), place / columns_out % rows_out, place % columns_out);
+            for output in 0..self.outputs {
+                let mut sum = 0f32;
+                for i in 0..self.kernel {
+                    let Some(r) = at(row, i, self.rows) else { continue };
+                    for j in 0..self.kernel {
+                        for input in 0..inputs {
+                            let channel = output / outputs * inputs + input;
+                            let from = at(column, j, self.columns)
+                                .map(|c| ((image * self.rows + r) * self.columns + c) * self.inputs + channel);
+                            let w = w[((output * inputs + input) * self.kernel + i) * self.kernel + j];
+                            sum = from.map_or(0.0, |from| x[from]).mul_add(w, sum);
+                        }
+                    }
+                }
+                y.push(sum);
+            }
+        }
+        y
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Proves: REQ-ENG-120
+    #[test]
+    fn a_convolution_of_any_size_has_the_textbooks_bits_on_every_instruction_set(plane in planes()) {
+        // one channel a group is a depthwise convolution, whose rule leaves columns outside out: the same but for -0
+        let (x, w) = (plane.x(), plane.weight());
+        for isa in Isa::available() {
+            let y = with_isa(isa, || convolution(&x, &w, None, &plane.window(), plane.groups).unwrap()).unwrap();
+            let expected = plane.textbook(&flat(&x), &flat(&w), [y.dim(1).unwrap(), y.dim(2).unwrap()]);
+            let (found, expected) = (flat(&y), expected);
+            let both_zero = |a: &f32, b: &f32| a.abs().to_bits() == 0 && b.abs().to_bits() == 0;
+            prop_assert!(found.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits() || both_zero(a, b)));
+        }
+    }
+
+    /// Proves: REQ-ENG-121
+    #[test]
+    fn plain_candle_agrees_in_value_and_gradient_where_it_is_right(mut plane in planes()) {
+        // Candle's input gradient at stride 2 is an error where height and width differ in parity
+        plane.columns = plane.rows;
+        let window = plane.window;
+        let x = Var::from_tensor(&plane.x()).unwrap();
+        let w = Var::from_tensor(&plane.weight()).unwrap();
+        let own = convolution(&x, &w, None, &plane.window(), plane.groups).unwrap();
+        let planes = x.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
+        let theirs = planes.conv2d(&w, window.1, window.0, window.2, plane.groups).unwrap();
+        let theirs = theirs.permute((0, 2, 3, 1)).unwrap();
+        close("value", &own, &theirs);
+        let g = tensor(&noise(plane.seed ^ 2, own.elem_count()), [own.elem_count()]).reshape(own.shape()).unwrap();
+        let [own, theirs] = [own, theirs].map(|y| (y * &g).unwrap().sum_all().unwrap().backward().unwrap());
+        close("input", own.get(&x).unwrap(), theirs.get(&x).unwrap());
+        close("weight", own.get(&w).unwrap(), theirs.get(&w).unwrap());
+    }
 }

@@ -3,9 +3,11 @@
 //! transposed one's `[in, out / groups, (kd,) kh, kw]`; bias `[out]`.
 //! A transposed convolution is the adjoint of the convolution with the same weight, so each one's input gradient is the
 //! other's forward, and the two share the weight's gradient with the roles of map and gradient exchanged.
-//! The rules of the sums stand at [`gather`] and [`filter`]; a bias's gradient at [`super::sums`].
+//! The rules of the sums stand at [`gather`] and [`filter`], of a depthwise one in planes at [`apart`]; a bias's gradient
+//! at [`super::sums`].
 //! Errors: Candle's, with the operation's name and the shapes. Gradients are made only for tracked arguments.
 
+mod apart;
 mod filter;
 mod gather;
 
@@ -15,6 +17,7 @@ use super::sums::channel_sums;
 use super::tensors::{Made, Ternary, View, ternary};
 use crate::graph::{Axis, Extent, Window};
 use crate::isa::Isa;
+use apart::Apart;
 use candle_core::{Device, Result, Tensor, bail};
 use filter::filter_gradient;
 use gather::{Panels, Walk, gather};
@@ -40,6 +43,9 @@ impl Geometry {
 
     /// The convolution of `x` with the weight `w`.
     pub(crate) fn forward(&self, isa: Isa, x: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        if let Some(apart) = Apart::of(self) {
+            return apart.forward(isa, x, w, bias);
+        }
         let (inputs, outputs, taps) = (self.inputs / self.groups, self.outputs / self.groups, self.taps());
         let panels = Panels::new([self.groups, taps, inputs, outputs], bias, |group, tap, input, output| {
             w[((group * outputs + output) * inputs + input) * taps + tap]
@@ -53,6 +59,9 @@ impl Geometry {
 
     /// The adjoint: from a map of the convolution's result to one of its input.
     pub(crate) fn adjoint(&self, isa: Isa, g: &[f32], w: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        if let (Some(apart), None) = (Apart::of(self), bias) {
+            return apart.adjoint(isa, g, w);
+        }
         let (inputs, outputs, taps) = (self.inputs / self.groups, self.outputs / self.groups, self.taps());
         let panels = Panels::new([self.groups, taps, outputs, inputs], bias, |group, tap, output, input| {
             w[((group * outputs + output) * inputs + input) * taps + tap]
@@ -66,7 +75,10 @@ impl Geometry {
 
     /// The weight's gradient, `[out, in / groups, taps]`.
     pub(crate) fn filter(&self, isa: Isa, images: usize, x: &[f32], g: &[f32]) -> Vec<f32> {
-        filter_gradient(isa, self, images, x, g)
+        match Apart::of(self) {
+            Some(apart) => apart.filter(isa, x, g),
+            None => filter_gradient(isa, self, images, x, g),
+        }
     }
 }
 
