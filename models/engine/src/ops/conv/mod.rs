@@ -3,8 +3,8 @@
 //! transposed one's `[in, out / groups, (kd,) kh, kw]`; bias `[out]`.
 //! A transposed convolution is the adjoint of the convolution with the same weight, so each one's input gradient is the
 //! other's forward, and the two share the weight's gradient with the roles of map and gradient exchanged.
-//! The rules of the sums stand at [`gather`] and [`filter`], of a depthwise one in planes at [`apart`]; a bias's gradient
-//! at [`super::sums`].
+//! The rules of the sums stand at [`gather`] and [`filter`], of a depthwise one in planes at [`apart`]; a bias's
+//! gradient at [`super::sums`].
 //! Errors: Candle's, with the operation's name and the shapes. Gradients are made only for tracked arguments.
 
 mod apart;
