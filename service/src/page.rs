@@ -75,13 +75,18 @@ pub(crate) fn page(study: &StudyReading) -> String {
             line(&mut page, word, &format!("{text} [{code}]"));
         }
     }
-    let unreliable =
-        study.reading.as_ref().map(|reading| &reading.badge).filter(|badge| badge.trust == Trust::Unreliable);
-    if let Some(badge) = unreliable {
-        let reasons: Vec<&str> = badge.reasons.iter().map(|reason| reason.text).collect();
-        line(&mut page, "Explanation", &format!("unreliable and not shown: {}", reasons.join("; ")));
-    } else if let Some(overlay) = &study.files.overlay_png {
-        line(&mut page, "Explanation", overlay);
+    let badge = study.reading.as_ref().map(|reading| &reading.badge);
+    let reasons = badge.map(|badge| badge.reasons.iter().map(|reason| reason.text).collect::<Vec<_>>().join("; "));
+    match (badge.map(|badge| badge.trust), reasons, &study.files.overlay_png) {
+        (Some(Trust::Unreliable), Some(reasons), _) => {
+            line(&mut page, "Explanation", &format!("unreliable and not shown: {reasons}"));
+        }
+        (Some(Trust::Caution), Some(reasons), Some(overlay)) => {
+            line(&mut page, "Explanation", overlay);
+            line(&mut page, "With caution", &reasons);
+        }
+        (_, _, Some(overlay)) => line(&mut page, "Explanation", overlay),
+        (_, _, None) => {}
     }
     if let Some(receipt) = &study.files.receipt {
         line(&mut page, "Receipt", receipt);
@@ -153,6 +158,8 @@ mod tests {
         };
         let shown = text(&good);
         assert!(shown.contains("overlay.png") && !shown.contains("unreliable"), "{shown}");
+        let careful = text(&Checks { border: 3.0, ..good });
+        assert!(careful.contains("overlay.png") && careful.contains("With caution"), "{careful}");
         let hidden = text(&Checks { fall_strongest: 0.4, ..good });
         assert!(hidden.contains("unreliable and not shown") && !hidden.contains("overlay.png"), "{hidden}");
     }

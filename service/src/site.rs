@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use vidimus_log::{Actor, Body, Digest, Entry};
+use vidimus_log::{
+    Actor, Body, Digest, Entry, EntryId,
+    values::{Code, Commit, is_code},
+};
 use vidimus_store::{BootFacts, Site, SiteError, SiteFacts, Subject};
 
 use crate::fhir::{ServiceFacts, Terms};
@@ -163,10 +166,27 @@ impl House {
         span.is_valid().then(|| span.trace_id().to_string())
     }
 
+    /// Commitments to the fields of an entry, in one transaction of the vault.
+    pub(crate) fn commits<const N: usize>(
+        &self,
+        subject: &Subject,
+        entry: &EntryId,
+        fields: [(&str, &[u8]); N],
+    ) -> anyhow::Result<[Commit; N]> {
+        let commits = self.site.vault().commit_all(subject, entry, &fields)?;
+        commits.try_into().map_err(|_| anyhow::anyhow!("the vault answered with another number of commitments"))
+    }
+
     /// The vault's subject of a patient, by its keyed digest.
     pub(crate) fn subject(&self, patient: &Digest) -> anyhow::Result<Subject> {
         Ok(self.site.vault().subject(patient)?)
     }
+}
+
+/// A word for a `code` field: a code string of DICOM or of ours in lower case.
+pub(crate) fn code_word(text: &str) -> Code {
+    let word: String = text.to_ascii_lowercase().replace([' ', '/'], "-");
+    if is_code(&word) { word.into() } else { "unknown".into() }
 }
 
 /// UTC milliseconds.

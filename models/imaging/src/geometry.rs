@@ -79,6 +79,19 @@ impl Affine {
         self.0.map(|[a, b, c, d]| a * index[0] + b * index[1] + c * index[2] + d)
     }
 
+    /// First `first`, then this one.
+    #[must_use]
+    pub fn after(&self, first: &Self) -> Self {
+        let mut rows = [[0.0; 4]; 3];
+        for (row, own) in rows.iter_mut().zip(self.0) {
+            for (column, value) in row.iter_mut().enumerate() {
+                *value = (0..3).map(|inner| own[inner] * first.0[inner][column]).sum::<f64>();
+            }
+            row[3] += own[3];
+        }
+        Self(rows)
+    }
+
     /// LPS becomes RAS and the reverse: the first two axes change sign.
     #[must_use]
     pub fn flipped(&self) -> Self {

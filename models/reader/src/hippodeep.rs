@@ -141,18 +141,9 @@ impl Hippodeep {
             }
         }
         let from_cube = inverse(&cube(shape))?;
-        let to_template = then(&inverse(&TEMPLATE)?, &BOX_PLACE);
-        Ok(then(&from_cube, &then(&Affine(change), &then(&cube([SIDE; 3]), &to_template))))
+        let to_template = inverse(&TEMPLATE)?.after(&BOX_PLACE);
+        Ok(from_cube.after(&Affine(change).after(&cube([SIDE; 3]).after(&to_template))))
     }
-}
-
-/// First `b`, then `a`.
-fn then(a: &Affine, b: &Affine) -> Affine {
-    let origin = a.apply([b.0[0][3], b.0[1][3], b.0[2][3]]);
-    Affine(std::array::from_fn(|row| {
-        let product = |column: usize| (0..3).map(|inner| a.0[row][inner] * b.0[inner][column]).sum();
-        [product(0), product(1), product(2), origin[row]]
-    }))
 }
 
 fn inverse(affine: &Affine) -> Result<Affine, ProtocolError> {

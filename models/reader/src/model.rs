@@ -12,7 +12,7 @@ use vidimus_networks::{
 
 use crate::{
     bundle::{Bundle, BundleError, Package},
-    explain::Saliency,
+    explain::{self, Saliency},
     guard::{AcceptedImage, GuardReference, GuardScore},
     read::ReadError,
     reading::{NotAProbability, Probability},
@@ -180,13 +180,7 @@ impl Candidate {
 
     /// The log odds of the first finding against all else.
     pub(crate) fn log_odds(&self, scores: &Scores) -> f64 {
-        let group = self.finding_group();
-        let top = scores.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let side = |wanted: bool| -> f64 {
-            let each = scores.logits.iter().enumerate().filter(|(k, _)| group.contains(k) == wanted);
-            each.map(|(_, logit)| libm::exp(f64::from(*logit) - f64::from(top))).sum()
-        };
-        libm::log(side(true)) - libm::log(side(false))
+        explain::Score::Against(self.finding_group()).value(&scores.logits, scores.logits.len())
     }
 
     /// Grad-CAM of the first finding's log-odds for image `at` of a pass, on the network's grid.

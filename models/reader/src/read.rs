@@ -7,7 +7,7 @@
 
 use candle_core::Tensor;
 use vidimus_log::{Body, Digest, Entry, Receipt, values::Sha256};
-use vidimus_networks::{ActivationMap, NetworkError};
+use vidimus_networks::{ActivationMap, Forward, NetworkError};
 
 use crate::{
     admission::ReleasedModel,
@@ -24,8 +24,6 @@ use crate::{
 const MARGIN_NOTED: f64 = 0.15;
 /// A change under mirroring above this is noted.
 const SPREAD_NOTED: f64 = 0.2;
-/// Evidence on the border is noted where its share is so many times that of a map without preference.
-const BORDER_NOTED: f64 = 2.0;
 
 /// A reading failed.
 #[derive(Debug, thiserror::Error)]
@@ -65,27 +63,34 @@ impl IntentReceipt {
     }
 }
 
-/// One film's scores, upright and mirrored, and its explanation.
-struct ImageReading {
+/// One film's scores, upright and mirrored, and the maps that an explanation is made from.
+struct ImageScores {
     scores: Scores,
     mirrored: Scores,
+    forward: Forward,
+}
+
+/// The film that decides, explained.
+struct ImageReading<'a> {
+    scores: &'a Scores,
+    mirrored: &'a Scores,
     saliency: Saliency,
     badge: Badge,
 }
 
 /// Reads an accepted study.
 pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt) -> Result<Reading, ReadError> {
-    let images = accepted.images().iter().map(|image| read_image(model, image)).collect::<Result<Vec<_>, _>>()?;
-    let first = |image: &ImageReading| image.scores.findings.first().map_or(0.0, |probability| probability.get());
+    let images = accepted.images().iter().map(|image| score_image(model, image)).collect::<Result<Vec<_>, _>>()?;
+    let first = |image: &ImageScores| image.scores.findings.first().map_or(0.0, |probability| probability.get());
     let mut chosen = 0;
     for (place, image) in images.iter().enumerate() {
         if first(image) > first(&images[chosen]) {
             chosen = place;
         }
     }
-    let image = &images[chosen];
-    let findings = findings(model, image);
-    let uncertainty = uncertainty(model, accepted, image, chosen, &findings);
+    let image = explained(model, &accepted.images()[chosen], &images[chosen])?;
+    let findings = findings(model, &image);
+    let uncertainty = uncertainty(model, accepted, &image, chosen, &findings);
     let mut quality = accepted.images()[chosen].notes.clone();
     quality.extend(accepted.set_aside_notes());
     let mut tensors = Vec::new();
@@ -110,23 +115,31 @@ pub fn read(model: &ReleasedModel, accepted: &Accepted, _intent: &IntentReceipt)
         quality,
         uncertainty,
         digests,
-        saliency: image.saliency.clone(),
-        badge: image.badge.clone(),
+        saliency: image.saliency,
+        badge: image.badge,
         image: chosen,
     })
 }
 
-fn read_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageReading, ReadError> {
-    let candidate = model.candidate();
+fn score_image(model: &ReleasedModel, image: &AcceptedImage) -> Result<ImageScores, ReadError> {
     // The mirrored film is a second look at the same evidence; in one batch each keeps the bits that it has alone.
     let both = Tensor::cat(&[&image.input, &image.input.flip(&[3])?.contiguous()?], 0)?;
-    let (scores, forward) = candidate.score_batch(&both)?;
+    let (scores, forward) = model.candidate().score_batch(&both)?;
     let Ok([scores, mirrored]) = <[Scores; 2]>::try_from(scores) else {
         return Err(NetworkError::Input { expected: "two images", found: both.dims().to_vec() }.into());
     };
-    let (map, turned) = (candidate.activation_map(&forward, 0)?, candidate.activation_map(&forward, 1)?);
+    Ok(ImageScores { scores, mirrored, forward })
+}
+
+fn explained<'a>(
+    model: &ReleasedModel,
+    image: &AcceptedImage,
+    scored: &'a ImageScores,
+) -> Result<ImageReading<'a>, ReadError> {
+    let (candidate, ImageScores { scores, mirrored, forward }) = (model.candidate(), scored);
+    let (map, turned) = (candidate.activation_map(forward, 0)?, candidate.activation_map(forward, 1)?);
     let saliency = candidate.saliency(&map, image);
-    let badge = badge_of(candidate, image, &scores, (&map, &turned), &saliency)?;
+    let badge = badge_of(candidate, image, scores, (&map, &turned), &saliency)?;
     Ok(ImageReading { scores, mirrored, saliency, badge })
 }
 
@@ -171,7 +184,7 @@ fn badge_of(
     Ok(Badge::judge(&checks, &badge::LIMITS))
 }
 
-fn findings(model: &ReleasedModel, image: &ImageReading) -> Vec<Finding> {
+fn findings(model: &ReleasedModel, image: &ImageReading<'_>) -> Vec<Finding> {
     let package = model.candidate().bundle().package();
     let regions = image.badge.regions(&image.saliency);
     let figures = model.figures();
@@ -201,7 +214,7 @@ fn findings(model: &ReleasedModel, image: &ImageReading) -> Vec<Finding> {
 fn uncertainty(
     model: &ReleasedModel,
     accepted: &Accepted,
-    image: &ImageReading,
+    image: &ImageReading<'_>,
     chosen: usize,
     findings: &[Finding],
 ) -> Uncertainty {
@@ -230,7 +243,7 @@ fn uncertainty(
             format!("mirrored left to right the film gets a probability that differs by {spread:.2}"),
         );
     }
-    if border > BORDER_NOTED * image.saliency.even_border_share() {
+    if border > badge::LIMITS.border_max * image.saliency.even_border_share() {
         note(
             "evidence-on-border",
             format!(

@@ -16,9 +16,10 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use vidimus_engine::{PROFILE, Plan, Shape, Values, with_threads};
+use vidimus_log::Digest;
 use vidimus_networks::{
     architecture::{Description, Network},
     import::read_weights,
@@ -79,7 +80,7 @@ pub(super) fn run(verb: &Bench) -> anyhow::Result<ExitCode> {
             ("write", Some(file)) => write(Path::new(file), &bytes, &result)?,
             _ => anyhow::bail!("standard input: expected \"run\" or \"write FILE\", found another line"),
         }
-        let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Digest::of(&bytes);
         answers.result(&json!({ "wall_ms": wall_ms, "digest": digest, "profile": PROFILE }), String::new)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -89,24 +90,17 @@ pub(super) fn run(verb: &Bench) -> anyhow::Result<ExitCode> {
 fn write(file: &Path, bytes: &[u8], result: &Values) -> anyhow::Result<()> {
     let [depth, rows, columns] = result.shape.extent;
     let dims = vec![result.images, result.shape.channels, depth, rows, columns];
-    std::fs::write(file, safetensors(&[("output", dims, bytes)])).with_context(|| file.display().to_string())
+    let file_bytes = safetensors(&[("output", dims, bytes)])?;
+    std::fs::write(file, file_bytes).with_context(|| file.display().to_string())
 }
 
-/// Tensors of f32, little endian, as safetensors: names, shapes and bytes.
-fn safetensors(tensors: &[(&str, Vec<usize>, &[u8])]) -> Vec<u8> {
-    let (mut header, mut at) = (serde_json::Map::new(), 0);
+/// Tensors of f32, little endian, as a safetensors file: names, shapes and bytes.
+fn safetensors(tensors: &[(&str, Vec<usize>, &[u8])]) -> anyhow::Result<Vec<u8>> {
+    let mut views = Vec::with_capacity(tensors.len());
     for (name, dims, bytes) in tensors {
-        let entry = json!({ "dtype": "F32", "shape": dims, "data_offsets": [at, at + bytes.len()] });
-        header.insert((*name).to_owned(), entry);
-        at += bytes.len();
+        views.push((*name, TensorView::new(Dtype::F32, dims.clone(), bytes)?));
     }
-    let mut header = serde_json::Value::Object(header).to_string();
-    // the data starts at a multiple of eight
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
-    tensors.iter().for_each(|(_, _, bytes)| file.extend_from_slice(bytes));
-    file
+    Ok(safetensors::serialize(views, None)?)
 }
 
 /// The task, compiled for one input shape.
@@ -245,7 +239,7 @@ mod tests {
                 named.iter().map(|(short, name)| (short, golden[name].dims().to_vec(), bytes(name))).collect();
             let tensors: Vec<_> =
                 tensors.iter().map(|(short, dims, bytes)| (short.as_str(), dims.clone(), bytes.as_slice())).collect();
-            std::fs::write(folder.join(file), safetensors(&tensors)).unwrap();
+            std::fs::write(folder.join(file), safetensors(&tensors).unwrap()).unwrap();
             folder.join(file)
         };
         let architecture = folder.join("net.toml");
@@ -293,7 +287,7 @@ mod tests {
         let sum: f32 = Compiled::new(&bench).unwrap().answer().unwrap().values.iter().sum();
         let empty = folder.path().join("empty.safetensors");
         let zeros = vec![0u8; 4 * 3 * 36 * 53];
-        std::fs::write(&empty, safetensors(&[("input", vec![1, 3, 36, 53], &zeros)])).unwrap();
+        std::fs::write(&empty, safetensors(&[("input", vec![1, 3, 36, 53], &zeros)]).unwrap()).unwrap();
         (bench.task, bench.input) = (Task::Forward, empty);
         let change = with - score(&bench);
         assert!((sum - change).abs() < 0.05 * change.abs(), "{sum} of {change}");

@@ -7,7 +7,7 @@ use vidimus_imaging::Instance;
 use vidimus_log::{
     Actor, Body, Digest, Draft, EntryId, Receipt, Recorder as _, Ref,
     body::{Incident, OutcomeStatus, ReadIntent, ReadOutcome, ReadRefused},
-    values::{Code, Commit, Sha256, is_code},
+    values::{Code, Commit, Sha256},
 };
 use vidimus_reader::{Accepted, IntentReceipt, Reading, ReleasedModel};
 use vidimus_store::{Row, Subject};
@@ -19,7 +19,7 @@ use super::{
     holding::patient_key,
     study::{Study, copy},
 };
-use crate::replay::Originals;
+use crate::{replay::Originals, site::code_word};
 
 /// The reason of a reading whose network could not run.
 pub(super) const INFERENCE: &str = "inference";
@@ -30,19 +30,13 @@ const WARNINGS_MAX: usize = 64;
 /// An intent that has no outcome after this time is an incident.
 const DEADLINE_MS: u64 = 60_000;
 
-/// A word for a `code` field: a code string of DICOM or of ours in lower case.
-fn code(text: &str) -> Code {
-    let word: String = text.to_ascii_lowercase().replace([' ', '/'], "-");
-    if is_code(&word) { word.into() } else { "unknown".into() }
-}
-
 fn intent_refs(model: &ReleasedModel) -> Vec<Ref> {
     vec![model.registered().as_ref_to("model"), model.decision().as_ref_to("decision")]
 }
 
 /// The codes of a reading's notes, each once.
 fn warnings(reading: &Reading) -> Vec<Code> {
-    let codes: BTreeSet<Code> = reading.quality.iter().map(|note| code(&note.code)).collect();
+    let codes: BTreeSet<Code> = reading.quality.iter().map(|note| code_word(&note.code)).collect();
     codes.into_iter().take(WARNINGS_MAX).collect()
 }
 
@@ -60,17 +54,6 @@ impl Pipeline<'_> {
     /// What somebody asked for.
     fn draft_asked(&self, entry_id: EntryId, refs: Vec<Ref>, body: impl Into<Body>) -> Draft {
         Draft { actor: self.asked.actor.clone(), ..self.draft(entry_id, refs, body) }
-    }
-
-    /// Commitments to the fields of an entry, in one transaction of the vault.
-    pub(super) fn commits<const N: usize>(
-        &self,
-        subject: &Subject,
-        entry: &EntryId,
-        fields: [(&str, &[u8]); N],
-    ) -> anyhow::Result<[Commit; N]> {
-        let commits = self.house.site.vault().commit_all(subject, entry, &fields)?;
-        commits.try_into().map_err(|_| anyhow::anyhow!("the vault answered with another number of commitments"))
     }
 
     /// What was asked for, as the request's commitment covers it.
@@ -107,13 +90,13 @@ impl Pipeline<'_> {
             ("inputs", inputs.as_bytes()),
             ("request", request.as_bytes()),
         ];
-        let [patient, study, inputs, request] = self.commits(subject, &id, fields)?;
+        let [patient, study, inputs, request] = self.house.commits(subject, &id, fields)?;
         let body = ReadIntent {
             patient,
             study,
             inputs,
-            modality: code(&first.modality),
-            body_part: code(first.body_part.as_deref().unwrap_or_default()),
+            modality: code_word(&first.modality),
+            body_part: code_word(first.body_part.as_deref().unwrap_or_default()),
             n_images: accepted.images().len() as u64,
             model: Sha256(bundle.root()),
             preproc: Sha256(bundle.preparation_digest()),
@@ -166,7 +149,7 @@ impl Pipeline<'_> {
         let id = self.house.site.new_id();
         // The Bundle names the pixels by the outcome's own commitment to them.
         let input = reading.digests.input.hex();
-        let [commitment] = self.commits(&study.subject, &id, [("input", input.as_bytes())])?;
+        let [commitment] = self.house.commits(&study.subject, &id, [("input", input.as_bytes())])?;
         for facts in &mut study.facts.instances {
             facts.commitment = Some(commitment.to_string());
         }
@@ -208,7 +191,7 @@ impl Pipeline<'_> {
             output,
             saliency,
             report,
-            saliency_method: Some(code(reading.saliency.method())),
+            saliency_method: Some(code_word(reading.saliency.method())),
             model: Sha256(reading.model.package_root),
             runtime: Sha256(self.house.runtime),
             duration_us,
@@ -251,7 +234,7 @@ impl Pipeline<'_> {
             runtime: Sha256(self.house.runtime),
             duration_us: 0,
             warnings: Vec::new(),
-            error: Some(code(error)),
+            error: Some(code_word(error)),
         };
         Ok(site.record(self.draft(site.new_id(), vec![intent.as_ref_to("intent")], body))?)
     }
@@ -263,7 +246,7 @@ impl Pipeline<'_> {
         let id = site.new_id();
         let (input, request) = (study.input.hex(), self.request());
         let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
-        let [input, request] = self.commits(&study.subject, &id, fields)?;
+        let [input, request] = self.house.commits(&study.subject, &id, fields)?;
         let mut rows = std::mem::take(&mut study.rows);
         let logged = if status == Status::NotEvaluated { reason } else { UNREADABLE };
         let body = self.refusal_body(Some(input), logged, request);
@@ -285,7 +268,7 @@ impl Pipeline<'_> {
     fn record_incident(&self, reason: &str, refusal: &Receipt, text: &str) -> anyhow::Result<()> {
         let site = &self.house.site;
         let body = Incident {
-            code: code(reason),
+            code: code_word(reason),
             severity: "warning".into(),
             detail: Sha256(refusal.leaf),
             text: text.into(),
@@ -304,7 +287,7 @@ impl Pipeline<'_> {
         let bundle = self.model.as_ref().ok().map(|model| model.candidate().bundle());
         let guard = bundle.and_then(|bundle| bundle.digest(&bundle.package().guard).ok()).unwrap_or(nothing);
         let model = bundle.map_or(nothing, vidimus_reader::Bundle::root);
-        ReadRefused { input, reason: code(reason), guard: Sha256(guard), model: Sha256(model), request }
+        ReadRefused { input, reason: code_word(reason), guard: Sha256(guard), model: Sha256(model), request }
     }
 
     /// A file that is no instance: `read_refused` with reason `unreadable`.
@@ -312,7 +295,7 @@ impl Pipeline<'_> {
         let site = &self.house.site;
         let id = site.new_id();
         let subject = site.vault().site()?;
-        let [request] = self.commits(&subject, &id, [("request", self.request().as_bytes())])?;
+        let [request] = self.house.commits(&subject, &id, [("request", self.request().as_bytes())])?;
         let body = self.refusal_body(None, UNREADABLE, request);
         let receipt = site.record(self.draft_asked(id, self.model_ref(), body))?;
         let files = self.out.map_or_else(Files::default, |out| files::write_receipt(out, &receipt));
@@ -340,7 +323,7 @@ impl Pipeline<'_> {
         let patient = patient_key(self.house, instance);
         let (input, request) = (instance.bytes_digest.hex(), self.request());
         let fields = [("input", input.as_bytes()), ("request", request.as_bytes())];
-        let [input, request] = self.commits(&self.house.subject(&patient)?, &id, fields)?;
+        let [input, request] = self.house.commits(&self.house.subject(&patient)?, &id, fields)?;
         let body = self.refusal_body(Some(input), UNREADABLE, request);
         let receipt = site.record(self.draft_asked(id, self.model_ref(), body))?;
         self.record_incident(reason, &receipt, text)?;

@@ -96,7 +96,7 @@ impl Pipeline<'_> {
         let site = &self.house.site;
         let (id, issued_ms) = (site.new_id(), self.house.now_ms());
         let draft = if result.status == Status::Evaluated {
-            let [resource] = self.commits(&study.subject, &id, [("resource", fhir)])?;
+            let [resource] = self.house.commits(&study.subject, &id, [("resource", fhir)])?;
             let channel = if self.out.is_some() { "file" } else { "worklist" };
             let body = FindingReleased { resource, recipient: "local".into(), channel: channel.into() };
             self.draft(id, vec![receipt.as_ref_to("outcome")], body)
@@ -121,7 +121,7 @@ impl Pipeline<'_> {
     fn unevaluated(&self, study: &Study, id: &EntryId, status: Status) -> anyhow::Result<Access> {
         let patient = study.patient.hex();
         let fields = [("subject", patient.as_bytes()), ("client", CLIENT.as_bytes())];
-        let [subject, client] = self.commits(&study.subject, id, fields)?;
+        let [subject, client] = self.house.commits(&study.subject, id, fields)?;
         Ok(Access {
             operation: "publish".into(),
             action: AccessAction::Create,

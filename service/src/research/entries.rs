@@ -8,12 +8,12 @@ use std::time::Duration;
 use vidimus_log::{
     Body, Digest, Draft, EntryId, Receipt, Recorder as _, Ref,
     body::{OutcomeStatus, ReadIntent, ReadOutcome, ReadPurpose, ReadRefused},
-    values::{Code, Commit, Sha256, is_code},
+    values::{Commit, Sha256},
 };
 use vidimus_store::Subject;
 
 use super::{Candidate, input::Input};
-use crate::site::House;
+use crate::site::{House, code_word};
 
 /// An intent that has no outcome after this time is an incident: whole volumes take minutes.
 const DEADLINE_MS: u64 = 3_600_000;
@@ -30,11 +30,6 @@ impl<'a> Journal<'a> {
     pub(super) fn new(house: &'a House, candidate: &'a Candidate, input: Digest) -> anyhow::Result<Self> {
         let subject = house.subject(&house.site.keyed("research", input.as_bytes()))?;
         Ok(Self { house, candidate, subject })
-    }
-
-    fn commits<const N: usize>(&self, id: &EntryId, fields: [(&str, &[u8]); N]) -> anyhow::Result<[Commit; N]> {
-        let commits = self.house.site.vault().commit_all(&self.subject, id, &fields)?;
-        commits.try_into().map_err(|_| anyhow::anyhow!("the vault answered with another number of commitments"))
     }
 
     fn record(&self, entry_id: EntryId, refs: Vec<Ref>, body: impl Into<Body>) -> anyhow::Result<Receipt> {
@@ -54,10 +49,11 @@ impl<'a> Journal<'a> {
     pub(super) fn refused(&self, input: Digest, reason: &str) -> anyhow::Result<Receipt> {
         let id = self.house.site.new_id();
         let (input, request) = (input.hex(), self.request());
-        let [input, request] = self.commits(&id, [("input", input.as_bytes()), ("request", request.as_bytes())])?;
+        let [input, request] =
+            self.house.commits(&self.subject, &id, [("input", input.as_bytes()), ("request", request.as_bytes())])?;
         let body = ReadRefused {
             input: Some(input),
-            reason: code(reason),
+            reason: code_word(reason),
             guard: Sha256(Digest::of(&[])),
             model: Sha256(self.candidate.root),
             request,
@@ -69,7 +65,8 @@ impl<'a> Journal<'a> {
     pub(super) fn intent(&self, input: &Input) -> anyhow::Result<Receipt> {
         let id = self.house.site.new_id();
         let (digest, request) = (input.digest.hex(), self.request());
-        let [patient, study, inputs, request] = self.commits(
+        let [patient, study, inputs, request] = self.house.commits(
+            &self.subject,
             &id,
             [
                 ("patient", input.patient.as_bytes()),
@@ -82,8 +79,8 @@ impl<'a> Journal<'a> {
             patient,
             study,
             inputs,
-            modality: code(&input.modality),
-            body_part: code(&input.body_part),
+            modality: code_word(&input.modality),
+            body_part: code_word(&input.body_part),
             n_images: input.images as u64,
             model: Sha256(self.candidate.root),
             preproc: Sha256(Digest::of(&serde_json::to_vec(&self.candidate.description.preparation)?)),
@@ -105,7 +102,8 @@ impl<'a> Journal<'a> {
     ) -> anyhow::Result<Receipt> {
         let id = self.house.site.new_id();
         let texts = [input, prepared, output].map(|digest| digest.hex());
-        let [input, prepared, output] = self.commits(
+        let [input, prepared, output] = self.house.commits(
+            &self.subject,
             &id,
             [("input", texts[0].as_bytes()), ("prepared", texts[1].as_bytes()), ("output", texts[2].as_bytes())],
         )?;
@@ -140,13 +138,7 @@ impl<'a> Journal<'a> {
             runtime: Sha256(self.house.runtime),
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             warnings: Vec::new(),
-            error: error.map(code),
+            error: error.map(code_word),
         }
     }
-}
-
-/// A word for a `code` field.
-fn code(text: &str) -> Code {
-    let word: String = text.to_ascii_lowercase().replace([' ', '/'], "-");
-    if is_code(&word) { word.into() } else { "unknown".into() }
 }

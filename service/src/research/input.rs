@@ -19,6 +19,7 @@ use vidimus_networks::{
     architecture::{Intensity, Network, PreparationSpec, SpaceKind},
     preparation::resized,
 };
+use vidimus_reader::measure::PixelSize;
 
 /// ImageNet's means and deviations of 8-bit values, as shares of 255.
 const IMAGENET: [(f32, f32); 3] = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
@@ -223,16 +224,20 @@ fn planes(instance: &Instance, channels: usize) -> anyhow::Result<Planes> {
     let frames = instance.description()?.frames;
     anyhow::ensure!(frames <= 1, "input: {frames} frames, and the network takes one picture");
     let decoded = instance.decode()?;
-    let spacing = |image: Option<[vidimus_imaging::Millimetre; 2]>| image.map(|both| both.map(|mm| mm.value()));
+    // a spacing at the detector or on a film is none in the patient: then pixels are counted
+    let spacing_mm = instance
+        .frame_spacing(0)
+        .filter(|spacing| PixelSize::of(Some(spacing)).is_ok())
+        .map(|spacing| [spacing.row_mm.value(), spacing.column_mm.value()]);
     if decoded.description.photometric.grey() {
-        let Image { rows, columns, pixels, spacing: mm, .. } = decoded.display(instance, 0)?;
+        let Image { rows, columns, pixels, .. } = decoded.display(instance, 0)?;
         anyhow::ensure!(matches!(channels, 1 | 3), "input: a grey picture, and the network takes {channels} channels");
-        return Ok(Planes { planes: vec![pixels; channels], rows, columns, spacing_mm: spacing(mm) });
+        return Ok(Planes { planes: vec![pixels; channels], rows, columns, spacing_mm });
     }
-    let Image { rows, columns, pixels, spacing: mm, .. } = decoded.display_rgb(instance, 0)?;
+    let Image { rows, columns, pixels, .. } = decoded.display_rgb(instance, 0)?;
     anyhow::ensure!(channels == 3, "input: a colour picture of 3 channels, and the network takes {channels}");
     let channel = |at: usize| pixels.iter().map(|pixel| pixel[at]).collect();
-    Ok(Planes { planes: (0..3).map(channel).collect(), rows, columns, spacing_mm: spacing(mm) })
+    Ok(Planes { planes: (0..3).map(channel).collect(), rows, columns, spacing_mm })
 }
 
 fn picture(instance: &Instance, network: &Network, spec: &PreparationSpec) -> anyhow::Result<Input> {
@@ -247,7 +252,7 @@ fn picture(instance: &Instance, network: &Network, spec: &PreparationSpec) -> an
         }
     }
     for (channel, plane) in planes.iter_mut().enumerate() {
-        scale(plane, spec.intensity, channel);
+        scale(plane, spec.intensity, (channel, 1.0));
     }
     let place = Place::Picture { rows, columns, spacing_mm };
     Ok(bare(planes.concat(), 1, Shape::plane(network.channels, height, width), true, place))
@@ -269,23 +274,18 @@ fn volume(original: Volume, spec: &PreparationSpec) -> anyhow::Result<Input> {
         }
     }
     let mut values = seen.values.clone();
-    scale(&mut values, spec.intensity, 0);
+    scale(&mut values, spec.intensity, (0, 255.0));
     let shape = Shape::volume(1, seen.shape);
     let place = Place::Volume { original: Box::new(original), seen: Box::new(seen) };
     Ok(bare(values, 1, shape, false, place))
 }
 
-/// Brings intensities to the network's range. Sums run in f64, in order.
-fn scale(values: &mut [f32], how: Intensity, channel: usize) {
+/// Brings intensities to the network's range; `white` is what an 8-bit 255 is here (pictures are shares of it already).
+/// Sums run in f64, in order.
+fn scale(values: &mut [f32], how: Intensity, (channel, white): (usize, f32)) {
     match how {
-        // pictures come as display values already; volumes of 8 bits as they are in the file
         Intensity::None => {}
-        Intensity::Byte => {
-            let most = values.iter().copied().fold(0.0f32, f32::max);
-            if most > 1.0 {
-                values.iter_mut().for_each(|value| *value /= 255.0);
-            }
-        }
+        Intensity::Byte => values.iter_mut().for_each(|value| *value /= white),
         Intensity::MinMax => {
             let (least, most) =
                 values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (a.min(*v), b.max(*v)));
@@ -301,7 +301,7 @@ fn scale(values: &mut [f32], how: Intensity, channel: usize) {
         }
         Intensity::Imagenet => {
             let (mean, deviation) = IMAGENET[channel.min(2)];
-            values.iter_mut().for_each(|value| *value = (*value - mean) / deviation);
+            values.iter_mut().for_each(|value| *value = (*value / white - mean) / deviation);
         }
     }
 }

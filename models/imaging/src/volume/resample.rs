@@ -122,20 +122,8 @@ impl Grid {
     /// From this grid's indices to those of `other`.
     pub fn to(&self, other: &Self) -> Result<Affine, VolumeError> {
         let flat = || VolumeError::Grid("the voxels' affine is flat".into());
-        Ok(compose(&other.affine.inverse().ok_or_else(flat)?, &self.affine))
+        Ok(other.affine.inverse().ok_or_else(flat)?.after(&self.affine))
     }
-}
-
-/// First `b`, then `a`.
-pub(super) fn compose(a: &Affine, b: &Affine) -> Affine {
-    let mut rows = [[0.0; 4]; 3];
-    for (row, a) in rows.iter_mut().zip(a.0) {
-        for (column, value) in row.iter_mut().enumerate() {
-            *value = (0..3).map(|inner| a[inner] * b.0[inner][column]).sum::<f64>();
-        }
-        row[3] += a[3];
-    }
-    Affine(rows)
 }
 
 impl Volume {

@@ -34,17 +34,19 @@ pub struct EigenCam {
 
 fn stage_map(
     method: &dyn Method,
-    stage: &str,
+    (stage, gradients): (&str, bool),
     subject: &Subject<'_>,
     x: &[f32],
     combine: impl Fn(&[f32], &[f32], usize) -> Vec<f32>,
 ) -> Result<Attribution, ExplainError> {
     subject.one(x)?;
     let node = subject.stage(stage)?;
-    let Seen { values, scores } = subject.seen(&[node], &[node], x)?;
-    let [map, gradient] = &values[..] else { return Err(ExplainError::NotFinite) };
+    let at = if gradients { vec![node] } else { Vec::new() };
+    let Seen { values, scores } = subject.seen(&[node], &at, x)?;
+    let Some(map) = values.first() else { return Err(ExplainError::NotFinite) };
     let Shape { channels, extent } = map.shape;
-    let small = combine(map.image(0), gradient.image(0), channels);
+    let gradient = values.get(1).map(|gradient| gradient.image(0)).unwrap_or_default();
+    let small = combine(map.image(0), gradient, channels);
     let large = enlarged(&small, extent, subject.input.extent);
     Attribution::new(method, Shape { channels: 1, extent: subject.input.extent }, large, vec![("score", scores[0])])
 }
@@ -70,7 +72,7 @@ impl Method for GradCam {
     }
 
     fn explain(&self, subject: &Subject<'_>, x: &[f32]) -> Result<Attribution, ExplainError> {
-        stage_map(self, &self.stage, subject, x, |map, gradient, channels| {
+        stage_map(self, (&self.stage, true), subject, x, |map, gradient, channels| {
             let space = map.len() / channels;
             let mean = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>() / space as f64;
             weighted(map, &gradient.chunks_exact(space).map(mean).collect::<Vec<_>>())
@@ -88,7 +90,7 @@ impl Method for GradCamPlusPlus {
     }
 
     fn explain(&self, subject: &Subject<'_>, x: &[f32]) -> Result<Attribution, ExplainError> {
-        stage_map(self, &self.stage, subject, x, |map, gradient, channels| {
+        stage_map(self, (&self.stage, true), subject, x, |map, gradient, channels| {
             let space = map.len() / channels;
             let channel = |(map, gradient): (&[f32], &[f32])| {
                 let total: f64 = map.iter().map(|&v| f64::from(v)).sum();
@@ -115,7 +117,7 @@ impl Method for EigenCam {
     }
 
     fn explain(&self, subject: &Subject<'_>, x: &[f32]) -> Result<Attribution, ExplainError> {
-        stage_map(self, &self.stage, subject, x, |map, _, channels| {
+        stage_map(self, (&self.stage, false), subject, x, |map, _, channels| {
             let mut weights = principal(map, channels);
             let space = map.len() / channels;
             let total: f64 = weights

@@ -70,7 +70,7 @@ impl Score {
     }
 
     /// The score of an output `[channels, space]`, in f64, place by place.
-    pub(super) fn value(&self, output: &[f32], channels: usize) -> f64 {
+    pub(crate) fn value(&self, output: &[f32], channels: usize) -> f64 {
         let space = output.len() / channels;
         match self {
             Self::Channel(channel) => {

@@ -331,8 +331,7 @@ impl Drafter<'_> {
             if chain.means {
                 geometry.count = geometry.count.map(|count| count / 2);
             }
-            let source =
-                Source { weight: tensor.clone(), transposed, taps, kernel, factor: factor.clone(), before: None };
+            let source = Source { weight: tensor.clone(), transposed, taps, kernel, factor: factor.clone() };
             let conv = Convolution {
                 groups,
                 inputs: from.channels / groups,

@@ -62,8 +62,6 @@ pub(super) struct Source {
     pub(super) kernel: [usize; 2],
     /// Folded in behind, by output.
     pub(super) factor: Option<Vec<f64>>,
-    /// Folded in before, by input.
-    pub(super) before: Option<Vec<f64>>,
 }
 
 /// What is compiled.
@@ -226,24 +224,21 @@ impl Convolution {
             copied = self.source.weight.flatten_all()?.to_vec1::<f32>()?;
             &copied
         };
-        Ok(if self.source.transposed || self.source.before.is_some() { work(&self.rearranged(all)) } else { work(all) })
+        Ok(if self.source.transposed { work(&self.rearranged(all)) } else { work(all) })
     }
 
-    /// The filter of a transposed convolution, or one with input factors, in the order of a convolution's.
-    #[expect(clippy::cast_possible_truncation, reason = "the one rounding of a folded weight")]
+    /// The filter of a transposed convolution in the order of a convolution's.
     fn rearranged(&self, all: &[f32]) -> Vec<f32> {
-        let Source { taps, kernel, before, transposed, .. } = &self.source;
+        let Source { taps, kernel, .. } = &self.source;
         let mut values = Vec::with_capacity(self.groups * self.outputs * self.inputs * taps[0].len() * taps[1].len());
         for output in 0..self.groups * self.outputs {
             let (group, within) = (output / self.outputs, output % self.outputs);
             for input in 0..self.inputs {
                 let absolute = group * self.inputs + input;
-                let first = if *transposed { absolute * self.outputs + within } else { output * self.inputs + input };
-                let factor = before.as_ref().map(|before| before[absolute]);
+                let first = absolute * self.outputs + within;
                 for row in &taps[0] {
                     for column in &taps[1] {
-                        let value = all[(first * kernel[0] + row) * kernel[1] + column];
-                        values.push(factor.map_or(value, |factor| (f64::from(value) * factor) as f32));
+                        values.push(all[(first * kernel[0] + row) * kernel[1] + column]);
                     }
                 }
             }
